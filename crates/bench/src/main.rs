@@ -1,0 +1,2 @@
+//! Placeholder wall, filled next.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Placeholder wall, filled next.
