@@ -1,1 +1,2 @@
-//! Placeholder wall, filled next.
+//! Consul's byte formats (being merged).
+pub mod duration;

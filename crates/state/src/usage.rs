@@ -1,0 +1,1 @@
+//! Counts of what the state holds (`/v1/operator/usage`).
