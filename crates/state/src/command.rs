@@ -81,6 +81,12 @@ impl Apply {
         self.effects.push(effect);
     }
 
+    /// Takes over what a part of this application changed.
+    pub(crate) fn absorb(&mut self, part: Apply) {
+        self.touched.extend(part.touched);
+        self.effects.extend(part.effects);
+    }
+
     pub(crate) fn finish(self, outcome: Outcome) -> Applied {
         // A refused command changed nothing; whatever it noted on the way does not count.
         if matches!(outcome, Outcome::Failed(_)) {
@@ -97,7 +103,7 @@ impl Command {
         match self {
             Command::Register(request) => request.authorize(state, may),
             Command::Deregister(request) => request.authorize(state, may),
-            Command::Kvs(request) => request.authorize(state, may),
+            Command::Kvs(request) => request.authorize(may),
             Command::Session(request) => request.authorize(state, may),
             Command::Tombstone(request) => request.authorize(state, may),
             Command::CoordinateBatchUpdate(batch) => coordinate::authorize(batch, may),
@@ -113,7 +119,7 @@ impl Command {
         match self {
             Command::Register(request) => request.prepare(state),
             Command::Deregister(request) => request.prepare(state),
-            Command::Kvs(request) => request.prepare(state),
+            Command::Kvs(request) => request.prepare(),
             Command::Session(request) => request.prepare(state),
             Command::Tombstone(_) => Ok(()),
             Command::CoordinateBatchUpdate(batch) => coordinate::prepare(batch),

@@ -96,6 +96,21 @@ pub struct Definition {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {}
 
+impl Table {
+    /// One check of a node.
+    pub(crate) fn check(&self, _node: &str, _check_id: &str) -> Option<&std::sync::Arc<HealthCheck>> {
+        None
+    }
+
+    /// The checks of a node.
+    pub(crate) fn of_node(&self, _node: &str) -> impl Iterator<Item = &std::sync::Arc<HealthCheck>> {
+        std::iter::empty()
+    }
+}
+
+/// Stores the status that sessions gave a check, without ending sessions in turn.
+pub(crate) fn mirror(_state: &mut crate::State, _apply: &mut crate::Apply, _check: HealthCheck) {}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -54,9 +54,24 @@ pub struct State {
     pub(crate) tombstone: tombstone::Table,
     pub(crate) prepared_query: prepared_query::Table,
     pub(crate) autopilot: autopilot::Table,
+    /// Limits that `prepare` holds requests to.
+    pub limits: Limits,
     /// Records of a restored archive whose concepts are not built yet, kept verbatim so that an archive
     /// written again loses nothing.
     pub(crate) foreign: imbl::Vector<snapshot::Foreign>,
+}
+
+/// Configured limits that requests are held to before they are proposed. Not replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `session_ttl_min`, in nanoseconds.
+    pub session_ttl_min_ns: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { session_ttl_min_ns: session::TTL_MIN_NS }
+    }
 }
 
 impl State {

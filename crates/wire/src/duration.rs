@@ -12,3 +12,14 @@ impl GoDuration {
         self.0 == 0
     }
 }
+
+impl GoDuration {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Err(text.to_owned())
+    }
+}
+impl std::fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

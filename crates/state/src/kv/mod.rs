@@ -84,18 +84,15 @@ pub struct KvsRequest {
 }
 
 impl KvsRequest {
-    pub(crate) fn prepare(&self, state: &State) -> Result<(), Error> {
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
         if self.dir_ent.key.is_empty() && self.op != Op::DeleteTree {
             return Err(Error::failed("Must provide key"));
-        }
-        if self.op == Op::Lock {
-            state.session.require(&self.dir_ent.session)?;
         }
         Ok(())
     }
 
-    pub(crate) fn authorize(&self, state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-        authorize_op(self.op, &self.dir_ent.key, state, may)
+    pub(crate) fn authorize(&self, may: &dyn Authorizer) -> Result<(), Error> {
+        authorize_op(self.op, &self.dir_ent.key, may)
     }
 
     pub(crate) fn locks(&self) -> Option<&str> {
@@ -104,8 +101,7 @@ impl KvsRequest {
 }
 
 /// The one rule of who may do what to a key, shared by `/v1/kv` and `/v1/txn`.
-pub(crate) fn authorize_op(op: Op, key: &str, state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-    let _ = state;
+pub(crate) fn authorize_op(op: Op, key: &str, may: &dyn Authorizer) -> Result<(), Error> {
     match op {
         // A recursive delete needs write on the whole prefix, keys that do not exist yet included
         // (CVE-2019-12291).
@@ -160,11 +156,11 @@ pub(crate) fn apply(state: &mut State, apply: &mut Apply, request: KvsRequest) -
         Op::Cas => Outcome::Decided(check_and_set(state, apply, entry).is_some()),
         Op::Lock => match lock(state, apply, entry) {
             Ok(locked) => Outcome::Decided(locked.is_some()),
-            Err(error) => Outcome::Failed(error),
+            Err(error) => refused(&error),
         },
         Op::Unlock => match unlock(state, apply, entry) {
             Ok(unlocked) => Outcome::Decided(unlocked.is_some()),
-            Err(error) => Outcome::Failed(error),
+            Err(error) => refused(&error),
         },
         Op::Delete => {
             delete(state, apply, &entry.key);
@@ -183,6 +179,11 @@ pub(crate) fn apply(state: &mut State, apply: &mut Apply, request: KvsRequest) -
         | Op::CheckNotExists
         | Op::Unknown => Outcome::Failed(Error::failed("Invalid KVS operation")),
     }
+}
+
+/// Compat: the endpoint prefixes what the state store refuses.
+fn refused(error: &Error) -> Outcome {
+    Outcome::Failed(Error::failed(format!("raft apply failed: {error}")))
 }
 
 /// Whether a write decides who holds the lock.
