@@ -1,1 +1,60 @@
-//! Placeholder wall, filled next.
+//! How one speaks to Curule: the HTTP API and the command line, one folder per concept.
+//!
+//! A face: it parses, asks, formats. Meaning lives in `state`, waiting in `server` and `agent`.
+
+pub mod agent;
+pub mod catalog;
+pub mod coordinate;
+pub mod event;
+pub mod health;
+pub mod http;
+pub mod kv;
+pub mod operator;
+pub mod prepared_query;
+pub mod session;
+mod settings;
+pub mod snapshot;
+pub mod status;
+pub mod txn;
+
+use std::sync::Arc;
+
+use ::agent::{Agent, Cluster};
+
+use crate::http::{Asker, Failure, Routes};
+pub use crate::settings::Settings;
+
+/// Everything that handlers need.
+pub struct Api {
+    pub settings: Settings,
+    pub cluster: Cluster,
+    pub agent: Agent,
+    pub routes: Routes,
+}
+
+impl Api {
+    /// Puts the table of routes together.
+    #[must_use]
+    pub fn new(settings: Settings, cluster: Cluster, agent: Agent) -> Self {
+        let routes = [
+            agent::http::routes(),
+            catalog::http::routes(),
+            coordinate::http::routes(),
+            event::http::routes(),
+            health::http::routes(),
+            kv::http::routes(),
+            operator::http::routes(),
+            prepared_query::http::routes(),
+            session::http::routes(),
+            snapshot::http::routes(),
+            status::http::routes(),
+            txn::http::routes(),
+        ];
+        Api { settings, cluster, agent, routes: Routes::new(routes.into_iter().flatten().collect()) }
+    }
+
+    /// On whose behalf a request runs. With ACLs off every token is as good as none.
+    pub fn resolve(&self, token: &str) -> Result<Asker, Failure> {
+        Ok(Asker { token: token.to_owned(), may: Arc::new(acl::AllowAll) })
+    }
+}

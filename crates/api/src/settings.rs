@@ -1,0 +1,31 @@
+//! What of the configuration concerns the API.
+
+use std::time::Duration;
+
+use ::http::header::{HeaderName, HeaderValue};
+
+use crate::http::Network;
+
+/// Settings of the HTTP face. Names follow the configuration keys.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub datacenter: String,
+    pub node_name: String,
+    /// A -dev agent indents all JSON.
+    pub is_dev: bool,
+    /// `allow` or `deny`, as shown in `X-Consul-Default-Acl-Policy`.
+    pub default_policy: &'static str,
+    pub key_list_policy: bool,
+    pub kv_max_value_size: usize,
+    pub txn_max_req_len: usize,
+    pub printable_paths_only: bool,
+    pub translate_wan_addrs: bool,
+    pub block_endpoints: Vec<String>,
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    pub allow_write_http_from: Vec<Network>,
+    pub use_cache: bool,
+    pub discovery_max_stale: Duration,
+    /// Where the web page lives, when it is enabled.
+    pub ui_path: Option<String>,
+    pub disable_coordinates: bool,
+}
