@@ -11,6 +11,10 @@ use crate::http::Network;
 pub struct Settings {
     pub datacenter: String,
     pub node_name: String,
+    /// The version that this agent reports.
+    pub version: String,
+    /// When the process started.
+    pub started: std::time::SystemTime,
     /// A -dev agent indents all JSON.
     pub is_dev: bool,
     /// `allow` or `deny`, as shown in `X-Consul-Default-Acl-Policy`.

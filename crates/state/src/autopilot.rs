@@ -11,9 +11,11 @@ use crate::{Apply, Error, Found, Index, Indexes, Outcome, Query, Seen, State, To
 #[serde(default, rename_all = "PascalCase")]
 pub struct Config {
     pub cleanup_dead_servers: bool,
+    #[serde(with = "wire::duration::as_string")]
     pub last_contact_threshold: GoDuration,
     pub max_trailing_logs: u64,
     pub min_quorum: u64,
+    #[serde(with = "wire::duration::as_string")]
     pub server_stabilization_time: GoDuration,
     pub redundancy_zone_tag: String,
     pub disable_upgrade_migration: bool,

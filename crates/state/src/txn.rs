@@ -138,7 +138,7 @@ impl TxnRequest {
                 default_id(&mut op.service);
             }
             if let Some(op) = &mut op.check {
-                health::fill_defaults(&mut op.check);
+                health::prepare_check(&mut op.check);
             }
         }
         Ok(())
@@ -183,8 +183,25 @@ fn default_id(service: &mut NodeService) {
     }
 }
 
+impl Verb {
+    /// The verb of this word; `Unknown` when there is none.
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "get" => Verb::Get,
+            "set" => Verb::Set,
+            "cas" => Verb::Cas,
+            "delete" => Verb::Delete,
+            "delete-cas" => Verb::DeleteCas,
+            _ => Verb::Unknown,
+        }
+    }
+}
+
 impl Op {
-    fn is_read(&self) -> bool {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
         let verb = |verb: Verb| verb == Verb::Get;
         match self {
             Op { kv: Some(op), .. } => matches!(
@@ -215,7 +232,7 @@ impl Op {
                 Verb::Get => Ok(()),
                 Verb::Unknown => Err(Error::failed("unknown node operation")),
                 Verb::Set | Verb::Cas | Verb::Delete | Verb::DeleteCas => {
-                    catalog::check_node(&op.node.node, &op.node.id)?;
+                    catalog::refuse_bad_node(&op.node.node, &op.node.id)?;
                     Ok(may.require(Need::write(Resource::Node(&op.node.node)))?)
                 }
             },
@@ -223,7 +240,7 @@ impl Op {
                 Verb::Get => Ok(()),
                 Verb::Unknown => Err(Error::failed("unknown service operation")),
                 Verb::Set | Verb::Cas | Verb::Delete | Verb::DeleteCas => {
-                    catalog::check_service(&op.service)?;
+                    catalog::prepare_service(&mut op.service.clone())?;
                     Ok(may.require(Need::write(Resource::Service(&op.service.service)))?)
                 }
             },
@@ -376,16 +393,16 @@ fn run_node(state: &mut State, apply: &mut Apply, op: NodeOp) -> Result<Vec<TxnR
     let stale = |what: &str| Error::failed(format!("failed to {what} node {name:?}, index is stale"));
     match op.verb {
         Verb::Get => {}
-        Verb::Set => catalog::ensure_node(state, apply, op.node)?,
+        Verb::Set => catalog::put_node(state, apply, op.node)?,
         Verb::Cas => {
             let current = state.catalog.node(&name).map(|node| node.modify_index);
             if !as_expected(current, op.node.modify_index) {
                 return Err(stale("set"));
             }
-            catalog::ensure_node(state, apply, op.node)?;
+            catalog::put_node(state, apply, op.node)?;
         }
         Verb::Delete => {
-            catalog::delete_node(state, apply, &name);
+            catalog::remove_node(state, apply, &name);
             return Ok(Vec::new());
         }
         Verb::DeleteCas => {
@@ -393,7 +410,7 @@ fn run_node(state: &mut State, apply: &mut Apply, op: NodeOp) -> Result<Vec<TxnR
             if current != Some(op.node.modify_index) {
                 return Err(stale("delete"));
             }
-            catalog::delete_node(state, apply, &name);
+            catalog::remove_node(state, apply, &name);
             return Ok(Vec::new());
         }
         Verb::Unknown => return Err(Error::failed("unknown Node verb")),
@@ -409,32 +426,32 @@ fn run_service(state: &mut State, apply: &mut Apply, op: ServiceOp) -> Result<Ve
     let stale = |what: &str| Error::failed(format!("failed to {what} service {id:?} on node {node:?}, index is stale"));
     match op.verb {
         Verb::Get => {}
-        Verb::Set => catalog::ensure_service(state, apply, &node, op.service)?,
+        Verb::Set => catalog::put_service(state, apply, &node, op.service)?,
         Verb::Cas => {
-            let current = state.catalog.service(&node, &id).map(|service| service.modify_index);
+            let current = state.catalog.instance(&node, &id).map(|instance| instance.service.modify_index);
             if !as_expected(current, op.service.modify_index) {
                 return Err(stale("set"));
             }
-            catalog::ensure_service(state, apply, &node, op.service)?;
+            catalog::put_service(state, apply, &node, op.service)?;
         }
         Verb::Delete => {
-            catalog::delete_service(state, apply, &node, &id);
+            catalog::remove_service(state, apply, &node, &id);
             return Ok(Vec::new());
         }
         Verb::DeleteCas => {
-            let current = state.catalog.service(&node, &id).map(|service| service.modify_index);
+            let current = state.catalog.instance(&node, &id).map(|instance| instance.service.modify_index);
             if current != Some(op.service.modify_index) {
                 return Err(stale("delete"));
             }
-            catalog::delete_service(state, apply, &node, &id);
+            catalog::remove_service(state, apply, &node, &id);
             return Ok(Vec::new());
         }
         Verb::Unknown => return Err(Error::failed("unknown Service verb")),
     }
     let service = state
         .catalog
-        .service(&node, &id)
-        .cloned()
+        .instance(&node, &id)
+        .map(|instance| Arc::clone(&instance.service))
         .ok_or_else(|| Error::failed(format!("service {id:?} on node {node:?} doesn't exist")))?;
     Ok(vec![TxnResult { service: Some(service), ..TxnResult::default() }])
 }
@@ -444,16 +461,16 @@ fn run_check(state: &mut State, apply: &mut Apply, op: CheckOp) -> Result<Vec<Tx
     let stale = |what: &str| Error::failed(format!("failed to {what} check {id:?} on node {node:?}, index is stale"));
     match op.verb {
         Verb::Get => {}
-        Verb::Set => health::ensure_check(state, apply, op.check)?,
+        Verb::Set => health::put_check(state, apply, op.check)?,
         Verb::Cas => {
             let current = state.health.check(&node, &id).map(|check| check.modify_index);
             if !as_expected(current, op.check.modify_index) {
                 return Err(stale("set"));
             }
-            health::ensure_check(state, apply, op.check)?;
+            health::put_check(state, apply, op.check)?;
         }
         Verb::Delete => {
-            health::delete_check(state, apply, &node, &id);
+            health::remove_check(state, apply, &node, &id);
             return Ok(Vec::new());
         }
         Verb::DeleteCas => {
@@ -461,7 +478,7 @@ fn run_check(state: &mut State, apply: &mut Apply, op: CheckOp) -> Result<Vec<Tx
             if current != Some(op.check.modify_index) {
                 return Err(stale("delete"));
             }
-            health::delete_check(state, apply, &node, &id);
+            health::remove_check(state, apply, &node, &id);
             return Ok(Vec::new());
         }
         Verb::Unknown => return Err(Error::failed("unknown check verb")),

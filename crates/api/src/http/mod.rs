@@ -4,6 +4,7 @@
 //! prefixes, OPTIONS, method, write access, tenancy, token, guard, handler, encoding. What a handler returns
 //! is either a [`Reply`] or a [`Failure`]; it never touches the connection.
 
+pub mod decode;
 mod encode;
 mod failure;
 mod options;
@@ -23,7 +24,7 @@ pub use self::encode::{Wire, finish};
 pub use self::failure::Failure;
 pub use self::options::{CacheControl, Options, datacenter, parse_uint, parse_uint_error, read_options, token};
 pub use self::path::{cleaned, is_printable};
-pub use self::read::{Answered, serve_query, set_meta};
+pub use self::read::{Answered, BodyMeta, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};

@@ -73,6 +73,29 @@ pub enum Op {
     Unknown,
 }
 
+impl Op {
+    /// The operation of this word; `Unknown` when there is none.
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "set" => Op::Set,
+            "cas" => Op::Cas,
+            "lock" => Op::Lock,
+            "unlock" => Op::Unlock,
+            "delete" => Op::Delete,
+            "delete-cas" => Op::DeleteCas,
+            "delete-tree" => Op::DeleteTree,
+            "get" => Op::Get,
+            "get-or-empty" => Op::GetOrEmpty,
+            "get-tree" => Op::GetTree,
+            "check-session" => Op::CheckSession,
+            "check-index" => Op::CheckIndex,
+            "check-not-exists" => Op::CheckNotExists,
+            _ => Op::Unknown,
+        }
+    }
+}
+
 /// Log message type 2.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

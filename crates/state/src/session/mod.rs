@@ -19,7 +19,7 @@ use wire::duration::GoDuration;
 
 pub use self::query::{NodeSessions, SessionGet, SessionList};
 use crate::health::HealthCheck;
-use crate::{Apply, Effect, Error, Index, Indexes, Outcome, State, Topic, health, kv, prepared_query};
+use crate::{Apply, Effect, Error, Index, Indexes, Outcome, State, Topic, catalog, health, kv, prepared_query};
 
 /// No lock stays refused for longer than this after its session ended.
 pub const LOCK_DELAY_MAX_NS: i64 = 60 * 1_000_000_000;
@@ -318,7 +318,7 @@ pub(crate) fn node_gone(state: &mut State, apply: &mut Apply, node: &str) {
 fn mirror_status(state: &mut State, apply: &mut Apply, session: &Session, status: &str) {
     let mirrors: Vec<Arc<HealthCheck>> = state
         .health
-        .of_node(&session.node)
+        .on_node(&catalog::fold(&session.node))
         .filter(|check| check.r#type == "session" && check.definition.session_name == session.name)
         .cloned()
         .collect();
@@ -329,7 +329,8 @@ fn mirror_status(state: &mut State, apply: &mut Apply, session: &Session, status
             _ => format!("Session '{}' is {state_word}", session.id),
         };
         let changed = HealthCheck { status: status.to_owned(), output, ..HealthCheck::clone(&check) };
-        health::mirror(state, apply, changed);
+        // The node exists, so this cannot be refused; and a session mirror binds no sessions itself.
+        let _ = health::put_check(state, apply, changed);
     }
 }
 
