@@ -73,3 +73,9 @@ impl SessionRequest {
 pub(crate) fn apply(_state: &mut State, _apply: &mut Apply, _request: SessionRequest) -> Outcome {
     Outcome::Failed(Error::failed("wall"))
 }
+
+/// A check turned critical or went away: sessions that are bound to it end.
+pub(crate) fn check_lost(_state: &mut State, _apply: &mut Apply, _node: &str, _check_id: &str) {}
+
+/// A node went away: its sessions end.
+pub(crate) fn node_gone(_state: &mut State, _apply: &mut Apply, _node: &str) {}
