@@ -41,8 +41,7 @@ pub fn validate(event: &UserEvent) -> Result<(), String> {
     if !event.tag_filter.is_empty() && event.service_filter.is_empty() {
         return Err("Cannot provide tag filter without service filter".to_owned());
     }
-    for (what, filter) in
-        [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)]
+    for (what, filter) in [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)]
     {
         if let Err(error) = Regex::new(filter) {
             return Err(format!("Invalid {what} filter: {error}"));

@@ -8,9 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::{
-    Index, State, autopilot, catalog, coordinate, kv, prepared_query, session, tombstone,
-};
+use crate::{Index, State, autopilot, catalog, coordinate, kv, prepared_query, session, tombstone};
 
 /// One record of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +46,7 @@ impl State {
     /// Every record, in the reference's order of writing.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let catalog = catalog::records(self).map(|request| Record::Register(Box::new(request)));
-        let coordinates = self.coordinate.records().map(|coordinate| Record::Coordinates(vec![coordinate]));
+        let coordinates = self.coordinate.records().map(|coordinate| Record::Coordinates(vec![coordinate.clone()]));
         let sessions = self.session.iter().map(|session| Record::Session(session::Session::clone(session)));
         let kv = self.kv.below("").map(|entry| Record::Kv(kv::Entry::clone(entry)));
         let tombstones = self.tombstone.records().map(Record::Tombstone);
@@ -74,23 +72,25 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Restore {
     state: State,
+    /// The archive's index, for objects that did not keep theirs.
+    at: Index,
 }
 
 impl Restore {
-    /// Starts from nothing; `limits` are the configured ones.
+    /// Starts from nothing; `limits` are the configured ones, `at` is the archive's last index.
     #[must_use]
-    pub fn new(limits: crate::Limits) -> Self {
-        Restore { state: State { limits, ..State::default() } }
+    pub fn new(limits: crate::Limits, at: Index) -> Self {
+        Restore { state: State { limits, ..State::default() }, at }
     }
 
     /// Puts one record back.
     pub fn add(&mut self, record: Record) {
         let state = &mut self.state;
         match record {
-            Record::Register(request) => catalog::restore(state, *request),
+            Record::Register(request) => catalog::restore(state, self.at, *request),
             Record::Coordinates(batch) => {
                 for coordinate in batch {
-                    state.coordinate.restore(coordinate);
+                    state.coordinate.restore(coordinate, self.at, &mut state.indexes);
                 }
             }
             Record::Session(session) => state.session.restore(session, &mut state.indexes),
@@ -108,10 +108,10 @@ impl Restore {
         }
     }
 
-    /// The restored state, as of `last_index`.
+    /// The restored state.
     #[must_use]
-    pub fn finish(mut self, last_index: Index) -> State {
-        self.state.applied = last_index;
+    pub fn finish(mut self) -> State {
+        self.state.applied = self.at;
         self.state
     }
 }

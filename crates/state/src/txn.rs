@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Node, NodeService};
 use crate::health::HealthCheck;
 use crate::session::Session;
-use crate::{Apply, Error, Found, Index, Outcome, Query, Seen, State, Topic, catalog, health, kv, session};
+use crate::{Apply, Error, Found, Outcome, Query, Seen, State, Topic, catalog, health, kv, session};
 
 /// What to do with a node, service or check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,7 +241,7 @@ impl Op {
                 Verb::Unknown => Err(Error::failed("unknown service operation")),
                 Verb::Set | Verb::Cas | Verb::Delete | Verb::DeleteCas => {
                     catalog::prepare_service(&mut op.service.clone())?;
-                    Ok(may.require(Need::write(Resource::Service(&op.service.service)))?)
+                    catalog::authorize_service(&op.service, may)
                 }
             },
             Op { check: Some(op), .. } => match op.verb {
@@ -344,11 +344,10 @@ fn read_kv(state: &State, verb: kv::Op, asked: &kv::Entry) -> Result<Vec<TxnResu
             let empty = || Arc::new(kv::Entry { value: kv::Octets::default(), ..asked.clone() });
             Ok(vec![kv_result(&existing.cloned().unwrap_or_else(empty), Show::Whole)])
         }
-        kv::Op::GetTree => {
-            Ok(state.kv.below(key).map(|entry| kv_result(entry, Show::Whole)).collect())
-        }
+        kv::Op::GetTree => Ok(state.kv.below(key).map(|entry| kv_result(entry, Show::Whole)).collect()),
         kv::Op::CheckIndex => {
-            let entry = existing.ok_or_else(|| Error::failed(format!("failed to check index, key {key:?} doesn't exist")))?;
+            let entry =
+                existing.ok_or_else(|| Error::failed(format!("failed to check index, key {key:?} doesn't exist")))?;
             let (current, expected) = (entry.modify_index, asked.modify_index);
             if current != expected {
                 return Err(Error::failed(format!(
@@ -396,7 +395,7 @@ fn run_node(state: &mut State, apply: &mut Apply, op: NodeOp) -> Result<Vec<TxnR
         Verb::Set => catalog::put_node(state, apply, op.node)?,
         Verb::Cas => {
             let current = state.catalog.node(&name).map(|node| node.modify_index);
-            if !as_expected(current, op.node.modify_index) {
+            if !catalog::as_expected(current, op.node.modify_index) {
                 return Err(stale("set"));
             }
             catalog::put_node(state, apply, op.node)?;
@@ -426,13 +425,13 @@ fn run_service(state: &mut State, apply: &mut Apply, op: ServiceOp) -> Result<Ve
     let stale = |what: &str| Error::failed(format!("failed to {what} service {id:?} on node {node:?}, index is stale"));
     match op.verb {
         Verb::Get => {}
-        Verb::Set => catalog::put_service(state, apply, &node, op.service)?,
+        Verb::Set => catalog::put_service(state, apply, &node, &op.service)?,
         Verb::Cas => {
             let current = state.catalog.instance(&node, &id).map(|instance| instance.service.modify_index);
-            if !as_expected(current, op.service.modify_index) {
+            if !catalog::as_expected(current, op.service.modify_index) {
                 return Err(stale("set"));
             }
-            catalog::put_service(state, apply, &node, op.service)?;
+            catalog::put_service(state, apply, &node, &op.service)?;
         }
         Verb::Delete => {
             catalog::remove_service(state, apply, &node, &id);
@@ -464,7 +463,7 @@ fn run_check(state: &mut State, apply: &mut Apply, op: CheckOp) -> Result<Vec<Tx
         Verb::Set => health::put_check(state, apply, op.check)?,
         Verb::Cas => {
             let current = state.health.check(&node, &id).map(|check| check.modify_index);
-            if !as_expected(current, op.check.modify_index) {
+            if !catalog::as_expected(current, op.check.modify_index) {
                 return Err(stale("set"));
             }
             health::put_check(state, apply, op.check)?;
@@ -489,14 +488,6 @@ fn run_check(state: &mut State, apply: &mut Apply, op: CheckOp) -> Result<Vec<Tx
         .cloned()
         .ok_or_else(|| Error::failed(format!("check {id:?} on node {node:?} doesn't exist")))?;
     Ok(vec![TxnResult { check: Some(check), ..TxnResult::default() }])
-}
-
-/// Check-and-set: index zero means "does not exist".
-fn as_expected(current: Option<Index>, expected: Index) -> bool {
-    match current {
-        None => expected.is_zero(),
-        Some(current) => current == expected,
-    }
 }
 
 /// A transaction of reads only, evaluated without the log.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxy::{Proxy, ServiceConnect};
 use crate::Index;
 use crate::health::HealthCheck;
 
@@ -51,11 +52,14 @@ pub struct ServiceAddress {
     pub port: i64,
 }
 
-/// DNS weights of an instance by its health (`structs.Weights`).
+/// DNS weights of an instance by its health (`structs.Weights`). A field that is missing from input is zero,
+/// while an instance without weights has one of each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase")]
 pub struct Weights {
+    #[serde(default)]
     pub passing: i64,
+    #[serde(default)]
     pub warning: i64,
 }
 
@@ -63,44 +67,6 @@ impl Default for Weights {
     fn default() -> Self {
         Weights { passing: 1, warning: 1 }
     }
-}
-
-/// The mesh proxy part of a service (`structs.ConnectProxyConfig`). Parts that Curule does not act on yet
-/// are carried as they came.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Proxy {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub envoy_extensions: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub destination_service_name: String,
-    #[serde(rename = "DestinationServiceID", skip_serializing_if = "String::is_empty")]
-    pub destination_service_id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub local_service_address: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub local_service_port: i64,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub local_service_socket_path: String,
-    pub mode: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub config: Option<serde_json::Map<String, serde_json::Value>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub upstreams: Vec<serde_json::Value>,
-    pub mesh_gateway: serde_json::Map<String, serde_json::Value>,
-    pub expose: serde_json::Map<String, serde_json::Value>,
-    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
-    pub transparent_proxy: serde_json::Map<String, serde_json::Value>,
-    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
-    pub access_logs: serde_json::Map<String, serde_json::Value>,
-}
-
-/// The mesh part of a service (`structs.ServiceConnect`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ServiceConnect {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub native: bool,
 }
 
 /// A service instance on a node (`structs.NodeService`).
@@ -151,6 +117,9 @@ pub struct RegisterRequest {
     pub skip_node_update: bool,
     pub peer_name: String,
     pub locality: Option<Locality>,
+    /// Indexes of the node; zero but in snapshot archives.
+    pub create_index: Index,
+    pub modify_index: Index,
 }
 
 /// Log message type 1: removes a service, a check, or a whole node.
@@ -165,6 +134,84 @@ pub struct DeregisterRequest {
     #[serde(rename = "CheckID")]
     pub check_id: String,
     pub peer_name: String,
+}
+
+impl NodeService {
+    /// The service that this instance makes reachable through the mesh: a proxy's destination, a native's own.
+    #[must_use]
+    pub fn mesh_destination(&self) -> Option<&str> {
+        if self.kind == CONNECT_PROXY {
+            Some(&self.proxy.destination_service_name)
+        } else {
+            self.connect.native.then_some(&*self.service)
+        }
+    }
+
+    /// Whether this is one of the gateway kinds.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        matches!(&*self.kind, "mesh-gateway" | "terminating-gateway" | "ingress-gateway" | "api-gateway")
+    }
+
+    /// Whether registering `other` over this would change nothing but indexes.
+    pub(crate) fn same_content(&self, other: &NodeService) -> bool {
+        self.kind == other.kind
+            && self.id == other.id
+            && self.service == other.service
+            && self.tags == other.tags
+            && self.address == other.address
+            && self.tagged_addresses == other.tagged_addresses
+            && self.meta == other.meta
+            && self.port == other.port
+            && self.weights == other.weights
+            && self.enable_tag_override == other.enable_tag_override
+            && self.proxy == other.proxy
+            && self.connect == other.connect
+            // The reference forgets the next two in its second comparison, so that changing nothing else is
+            // lost there and its agents sync forever. They count here.
+            && self.socket_path == other.socket_path
+            && self.locality == other.locality
+    }
+}
+
+impl Node {
+    /// Whether registering `other` over this would change nothing but indexes. Names differ by case only.
+    pub(crate) fn same_content(&self, other: &Node) -> bool {
+        self.id == other.id
+            && fold(&self.node) == fold(&other.node)
+            && self.address == other.address
+            && self.datacenter == other.datacenter
+            && self.tagged_addresses == other.tagged_addresses
+            && self.meta == other.meta
+            && self.locality == other.locality
+    }
+}
+
+impl Weights {
+    /// Whether the reference takes these weights; others are replaced by the default.
+    #[must_use]
+    pub fn valid(&self) -> bool {
+        const MAX: i64 = 65535;
+        (1..=MAX).contains(&self.passing) && (0..=MAX).contains(&self.warning)
+    }
+}
+
+/// Kind of a sidecar or other mesh proxy.
+pub const CONNECT_PROXY: &str = "connect-proxy";
+
+/// The form under which names and ids are looked up: the reference folds case and keeps it in answers.
+pub(crate) fn fold(name: &str) -> Arc<str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        name.to_lowercase().into()
+    } else {
+        name.into()
+    }
+}
+
+/// Whether `meta` has every pair of `wanted`.
+#[must_use]
+pub fn meta_matches(meta: Option<&StringMap>, wanted: &StringMap) -> bool {
+    wanted.iter().all(|(key, value)| meta.and_then(|meta| meta.get(key)) == Some(value))
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]

@@ -15,8 +15,10 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use wire::duration::GoDuration;
 
-use crate::catalog::CheckServiceNode;
-use crate::{Apply, Error, Found, Index, Indexes, Outcome, Query, Seen, State, Topic, health};
+use crate::catalog::{CheckServiceNode, ServiceQuery as InstanceQuery};
+use crate::coordinate::{self, Source};
+use crate::health::HealthServiceNodes;
+use crate::{Apply, Error, Found, Index, Indexes, Outcome, Query, Seen, State, Topic};
 
 /// A stored query (`structs.PreparedQuery`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,9 +129,11 @@ impl PreparedQuery {
     pub fn selects(&self, instance: &CheckServiceNode) -> bool {
         let asked = &self.service;
         let ignored = |id: &str| asked.ignore_check_ids.iter().flatten().any(|ignored| ignored == id);
-        let healthy = instance.checks.iter().filter(|check| !ignored(&check.check_id)).all(|check| {
-            check.status != "critical" && (!asked.only_passing || check.status == "passing")
-        });
+        let healthy = instance
+            .checks
+            .iter()
+            .filter(|check| !ignored(&check.check_id))
+            .all(|check| check.status != "critical" && (!asked.only_passing || check.status == "passing"));
         let has_tag = |tag: &str| instance.service.tags.iter().any(|own| own.to_lowercase() == tag);
         healthy
             && holds(instance.node.meta.as_ref(), asked.node_meta.as_ref())
@@ -210,7 +214,9 @@ impl Table {
         }
         let prefixes = id_or_name.char_indices().map(|(at, _)| at).chain([id_or_name.len()]).rev();
         let template = || {
-            prefixes.map(|end| &id_or_name[..end]).find_map(|prefix| self.named(prefix).filter(|query| query.is_template()))
+            prefixes
+                .map(|end| &id_or_name[..end])
+                .find_map(|prefix| self.named(prefix).filter(|query| query.is_template()))
         };
         match self.named(id_or_name).or_else(template) {
             None => Ok(None),
@@ -270,7 +276,8 @@ fn check(query: &PreparedQuery) -> Result<(), String> {
         return Err("Targets cannot be populated with NearestN or Datacenters".to_owned());
     }
     if !query.dns.ttl.is_empty() {
-        let ttl = GoDuration::parse(&query.dns.ttl).map_err(|error| format!("Bad DNS TTL '{}': {error}", query.dns.ttl))?;
+        let ttl =
+            GoDuration::parse(&query.dns.ttl).map_err(|error| format!("Bad DNS TTL '{}': {error}", query.dns.ttl))?;
         if ttl.0 < 0 {
             return Err(format!("DNS TTL '{}', must be >=0", ttl.0));
         }
@@ -411,9 +418,8 @@ fn redact(queries: &mut Vec<PreparedQuery>, may: &dyn Authorizer) -> bool {
         return false;
     }
     let before = queries.len();
-    queries.retain(|query| {
-        query.guarded_name().is_some_and(|name| may.allows(Need::read(Resource::PreparedQuery(name))))
-    });
+    queries
+        .retain(|query| query.guarded_name().is_some_and(|name| may.allows(Need::read(Resource::PreparedQuery(name)))));
     for query in queries.iter_mut().filter(|query| !query.token.is_empty()) {
         HIDDEN_TOKEN.clone_into(&mut query.token);
     }
@@ -426,6 +432,8 @@ pub struct Executed {
     /// The query as executed, templates rendered.
     pub query: PreparedQuery,
     pub nodes: Vec<CheckServiceNode>,
+    /// The order means something: do not shuffle.
+    pub is_sorted: bool,
 }
 
 /// Executes a query by id or name in this datacenter.
@@ -436,6 +444,10 @@ pub struct PreparedQueryExecute {
     pub query_id_or_name: String,
     /// Looks for mesh-capable instances whatever the query says.
     pub connect: bool,
+    /// Sorts by distance from here; wins over the query's own `Near`.
+    pub source: Source,
+    /// The agent that executes: what `_agent` means.
+    pub agent: Source,
 }
 
 impl Query for PreparedQueryExecute {
@@ -451,10 +463,19 @@ impl Query for PreparedQueryExecute {
         seen.note(Topic::PreparedQueries);
         let query = state.prepared_query.resolve(&self.query_id_or_name)?;
         let Some(query) = query else { return Err(Error::not_found("Query not found")) };
-        let connect = query.service.connect || self.connect;
-        let (index, mut nodes) = health::instances(state, seen, &query.service.service, connect);
+        let lookup = HealthServiceNodes(InstanceQuery {
+            service_name: query.service.service.clone(),
+            peer_name: query.service.peer.clone(),
+            connect: query.service.connect || self.connect,
+            ..InstanceQuery::default()
+        });
+        let Found { index, answer: mut nodes, .. } = lookup.run(state, seen)?;
         nodes.retain(|instance| query.selects(instance));
-        Ok(Found::new(index, Executed { query, nodes }))
+        let source = self.source(state, &query);
+        coordinate::sort_by_distance(state, seen, &source, &mut nodes, |instance| &instance.node.node);
+        put_first(&mut nodes, &source.node);
+        let is_sorted = !source.node.is_empty();
+        Ok(Found::new(index, Executed { query, nodes, is_sorted }))
     }
 
     fn redact(&self, answer: &mut Self::Answer, may: &dyn Authorizer) -> bool {
@@ -464,6 +485,34 @@ impl Query for PreparedQueryExecute {
                 && may.allows(Need::read(Resource::Service(&instance.service.service)))
         });
         answer.nodes.len() != before
+    }
+}
+
+/// The asked-for node itself is searched among this many nearest and put first.
+const SELF_SEARCH_MAX: usize = 10;
+
+fn put_first(nodes: &mut [CheckServiceNode], node: &str) {
+    let own = nodes.iter().take(SELF_SEARCH_MAX).position(|instance| instance.node.node.eq_ignore_ascii_case(node));
+    if let Some(at) = own.filter(|_| !node.is_empty()) {
+        nodes.swap(0, at);
+    }
+}
+
+impl PreparedQueryExecute {
+    /// From where to sort: what the client says, else what the query says; `_agent` and `_ip` resolved.
+    fn source(&self, state: &State, query: &PreparedQuery) -> Source {
+        let mut source = self.source.clone();
+        if source.node.is_empty() {
+            source.node.clone_from(&query.service.near);
+        }
+        if source.node == "_agent" {
+            source.node.clone_from(&self.agent.node);
+        } else if source.node == "_ip" {
+            let mut nodes = state.catalog.nodes();
+            let sender = nodes.find(|(_, node)| !source.ip.is_empty() && node.address == source.ip);
+            source.node = sender.map(|(_, node)| node.node.clone()).unwrap_or_default();
+        }
+        source
     }
 }
 
@@ -518,4 +567,3 @@ fn check_uuid(id: &str) -> Result<(), String> {
         None => Ok(()),
     }
 }
-

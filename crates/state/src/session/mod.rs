@@ -115,11 +115,7 @@ impl Table {
 
     /// `Ok` when the session exists, else the refusal that lock commands answer.
     pub(crate) fn require(&self, id: &str) -> Result<(), Error> {
-        if self.by_id.contains_key(id) {
-            Ok(())
-        } else {
-            Err(Error::failed(format!("invalid session {id:?}")))
-        }
+        if self.by_id.contains_key(id) { Ok(()) } else { Err(Error::failed(format!("invalid session {id:?}"))) }
     }
 
     /// A key's lock moved from one session to another; `""` means free.
@@ -208,7 +204,8 @@ fn check_ttl(text: &str, least_ns: i64) -> Result<(), Error> {
     if text.is_empty() {
         return Ok(());
     }
-    let ttl = GoDuration::parse(text).map_err(|error| Error::failed(format!("Session TTL '{text}' invalid: {error}")))?;
+    let ttl =
+        GoDuration::parse(text).map_err(|error| Error::failed(format!("Session TTL '{text}' invalid: {error}")))?;
     if ttl.0 != 0 && !(least_ns..=TTL_MAX_NS).contains(&ttl.0) {
         let (least, most) = (GoDuration(least_ns), GoDuration(TTL_MAX_NS));
         // Compat: the reference prints its bound as 24h0m0s and the offending TTL as nanoseconds.

@@ -1,11 +1,35 @@
 //! Health checks as the catalog stores them (`/v1/health`).
+//!
+//! Always true:
+//! - A check is on a node that exists; a check of a service is on an instance that exists.
+//! - `ServiceName` and `ServiceTags` are those of the instance when the check was last written.
+//! - A check that turns critical, or goes away, takes with it the sessions that are bound to it.
+//! - Writing what is already there moves no index and wakes nobody.
+//!
+//! Not here: running checks, which is the agents' work.
+
+mod query;
+mod table;
+mod write;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wire::duration::GoDuration;
 
+pub(crate) use self::query::with_checks;
+pub use self::query::{
+    ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
+};
+pub(crate) use self::table::Table;
+pub(crate) use self::write::{prepare_check, put_check, remove_check, remove_checks_of, remove_checks_on};
 use crate::Index;
+use crate::catalog::fold;
+
+/// The states of checks.
+pub const PASSING: &str = "passing";
+pub const WARNING: &str = "warning";
+pub const CRITICAL: &str = "critical";
 
 /// A check of a node or of a service on it (`structs.HealthCheck`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,23 +117,45 @@ pub struct Definition {
     pub ttl: GoDuration,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Table {}
-
-impl Table {
-    /// One check of a node.
-    pub(crate) fn check(&self, _node: &str, _check_id: &str) -> Option<&std::sync::Arc<HealthCheck>> {
-        None
-    }
-
-    /// The checks of a node.
-    pub(crate) fn of_node(&self, _node: &str) -> impl Iterator<Item = &std::sync::Arc<HealthCheck>> {
-        std::iter::empty()
+impl HealthCheck {
+    /// Whether writing `other` over this would change nothing but indexes.
+    ///
+    /// Compat: `Type`, `Interval`, `Timeout` and `ExposedPort` do not count, so that changing nothing else is
+    /// not stored; agents of different versions would otherwise write in turns.
+    pub(crate) fn same_content(&self, other: &HealthCheck) -> bool {
+        fold(&self.node) == fold(&other.node)
+            && self.check_id == other.check_id
+            && self.name == other.name
+            && self.status == other.status
+            && self.notes == other.notes
+            && self.output == other.output
+            && self.service_id == other.service_id
+            && self.service_name == other.service_name
+            && self.service_tags == other.service_tags
+            && self.definition == other.definition
     }
 }
 
-/// Stores the status that sessions gave a check, without ending sessions in turn.
-pub(crate) fn mirror(_state: &mut crate::State, _apply: &mut crate::Apply, _check: HealthCheck) {}
+impl Definition {
+    /// What kind of check this defines, `""` when nothing says so.
+    fn kind(&self) -> &'static str {
+        let interval = self.interval.0 > 0;
+        let script = interval && !self.script_args.is_empty();
+        match () {
+            () if interval && !self.grpc.is_empty() => "grpc",
+            () if interval && !self.http.is_empty() => "http",
+            () if self.ttl.0 > 0 => "ttl",
+            () if interval && !self.tcp.is_empty() => "tcp",
+            () if interval && !self.udp.is_empty() => "udp",
+            () if !self.alias_node.is_empty() || !self.alias_service.is_empty() => "alias",
+            () if script && !self.docker_container_id.is_empty() => "docker",
+            () if !self.script_args.is_empty() => "script",
+            () if interval && !self.h2ping.is_empty() => "h2ping",
+            () if interval && !self.os_service.is_empty() => "os_service",
+            () => "",
+        }
+    }
+}
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_zero(number: &u64) -> bool {
