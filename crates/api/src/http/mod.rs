@@ -13,6 +13,7 @@ mod read;
 mod reply;
 mod request;
 mod route;
+mod select;
 mod serve;
 
 use std::net::IpAddr;
@@ -24,10 +25,11 @@ pub use self::encode::{Wire, finish};
 pub use self::failure::Failure;
 pub use self::options::{CacheControl, Options, datacenter, parse_uint, parse_uint_error, read_options, token};
 pub use self::path::{cleaned, is_printable};
-pub use self::read::{Answered, BodyMeta, serve_query, set_meta, set_txn_meta};
+pub use self::read::{Answered, X_CACHE, BodyMeta, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};
+pub use self::select::{Filtering, answer_key, node_meta, source};
 pub use self::serve::{Listener, serve};
 use crate::Api;
 

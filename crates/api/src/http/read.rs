@@ -78,7 +78,8 @@ const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader")
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 const BACKEND: HeaderName = HeaderName::from_static("x-consul-query-backend");
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// Whether a cached read was answered from memory.
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
 
 /// The index headers of a read. `effective`: this route also says in which mode it was answered.
