@@ -8,6 +8,8 @@
 //! what an untrusted length promises, and bound their recursion.
 //! Not here: what the values mean (`state`), and which of them travel when (`net`, `server`).
 
+pub mod base64;
 pub mod duration;
+pub mod json;
 
 pub mod msgpack;

@@ -191,7 +191,7 @@ fn text_that_is_not_utf8_is_kept_as_bytes_and_replaced_in_strings() {
 
 #[test]
 fn unknown_keys_are_passed_over() {
-    let bytes = bytes_of("83a141a178a15893c081a101c70105ffa142a1ff");
+    let bytes = bytes_of("83a141a178a15893c081a101c70105ff02a142a1ff");
     let inner: Inner = from_slice(&bytes).unwrap();
     assert_eq!(inner, Inner { a: "x".to_owned(), b: Bytes::from_static(&[0xff]) });
 }
