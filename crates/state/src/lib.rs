@@ -75,6 +75,12 @@ impl Default for Limits {
 }
 
 impl State {
+    /// The empty state.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        State { limits, ..State::default() }
+    }
+
     /// Index of the last applied log entry; zero before the first.
     #[must_use]
     pub fn applied(&self) -> Index {

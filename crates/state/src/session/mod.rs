@@ -337,3 +337,16 @@ fn touched(state: &mut State, apply: &mut Apply, session: &Session) {
     apply.touch(Topic::Session(session.id.as_str().into()));
     apply.touch(Topic::NodeSessions(session.node.to_lowercase().into()));
 }
+
+impl State {
+    /// The session of this id. The leader's timers ask.
+    #[must_use]
+    pub fn session_by_id(&self, id: &str) -> Option<&Arc<Session>> {
+        self.session.get(id)
+    }
+
+    /// Every session. The leader's timers ask.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.session.iter()
+    }
+}
