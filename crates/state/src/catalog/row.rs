@@ -208,5 +208,11 @@ pub struct NodeServices {
 pub struct NodeServiceList {
     /// `None` for a node that does not exist.
     pub node: Option<Arc<Node>>,
+    /// Compat: shown as `null` when empty.
+    #[serde(serialize_with = "null_when_empty")]
     pub services: Vec<Arc<NodeService>>,
+}
+
+fn null_when_empty<S: Serializer>(services: &Vec<Arc<NodeService>>, serializer: S) -> Result<S::Ok, S::Error> {
+    if services.is_empty() { serializer.serialize_none() } else { services.serialize(serializer) }
 }
