@@ -241,6 +241,20 @@ fn rows_have_the_shape_of_the_reference() {
 }
 
 #[test]
+fn definitions_of_checks_show_durations_as_text_and_name_their_kind() {
+    let state = &mut State::default();
+    let definition = json!({"HTTP":"http://x","Interval":"10s","Timeout":1_000_000_000,"TTL":"1s"});
+    let check = json!({"CheckID":"c","Definition":definition});
+    register(state, 5, &json!({"Node":"n","Address":"1","Check":check}).to_string());
+    let check = &run(state, &HealthNodeChecks(node("n"))).1[0];
+    assert_eq!(check.r#type, "http");
+    assert_eq!(
+        serde_json::to_value(&check.definition).unwrap(),
+        json!({"HTTP":"http://x","Interval":"10s","Timeout":"1s","TTL":1_000_000_000})
+    );
+}
+
+#[test]
 fn services_are_listed_with_all_their_tags() {
     let state = &mut State::default();
     register(
