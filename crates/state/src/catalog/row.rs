@@ -45,28 +45,28 @@ impl Serialize for ServiceNode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (node, service) = (&*self.node, &*self.instance.service);
         Flat {
-            id: &*node.id,
-            node: &*self.instance.node,
-            address: &*node.address,
-            datacenter: &*node.datacenter,
+            id: &node.id,
+            node: &self.instance.node,
+            address: &node.address,
+            datacenter: &node.datacenter,
             tagged_addresses: &node.tagged_addresses,
             node_meta: &node.meta,
-            service_kind: &*service.kind,
-            service_id: &*service.id,
-            service_name: &*service.service,
+            service_kind: &service.kind,
+            service_id: &service.id,
+            service_name: &service.service,
             service_tags: &service.tags,
-            service_address: &*service.address,
+            service_address: &service.address,
             service_tagged_addresses: service.tagged_addresses.as_ref().filter(|addresses| !addresses.is_empty()),
             service_weights: service.weights.as_ref().unwrap_or(&ONE_EACH),
             // Compat: never null in this shape.
             service_meta: service.meta.as_ref().unwrap_or(&NO_META),
             service_port: service.port,
-            service_socket_path: &*service.socket_path,
+            service_socket_path: &service.socket_path,
             service_enable_tag_override: service.enable_tag_override,
             service_proxy: &service.proxy,
             service_connect: &service.connect,
             service_locality: &service.locality,
-            peer_name: &*service.peer_name,
+            peer_name: &service.peer_name,
             create_index: service.create_index,
             modify_index: service.modify_index,
         }
@@ -208,5 +208,11 @@ pub struct NodeServices {
 pub struct NodeServiceList {
     /// `None` for a node that does not exist.
     pub node: Option<Arc<Node>>,
+    /// Compat: shown as `null` when empty.
+    #[serde(serialize_with = "null_when_empty")]
     pub services: Vec<Arc<NodeService>>,
+}
+
+fn null_when_empty<S: Serializer>(services: &Vec<Arc<NodeService>>, serializer: S) -> Result<S::Ok, S::Error> {
+    if services.is_empty() { serializer.serialize_none() } else { services.serialize(serializer) }
 }

@@ -46,6 +46,10 @@ pub(crate) fn put_node(state: &mut State, apply: &mut Apply, mut node: Node) -> 
         if existing.same_content(&node) {
             return Ok(());
         }
+        if existing.id != node.id && !existing.id.is_empty() {
+            // An id has vanished: who looked the node up by it is told as if the node had.
+            state.indexes.raise(index::NODE_EXTINCTION, apply.index);
+        }
         node.create_index = existing.create_index;
     } else {
         node.create_index = apply.index;

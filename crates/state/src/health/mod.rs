@@ -59,7 +59,8 @@ pub struct HealthCheck {
 }
 
 /// How a check is run, as far as the catalog carries it (`structs.HealthCheckDefinition`). Durations are
-/// strings in JSON and nanoseconds in stored bytes.
+/// text in JSON (but for `TTL`: Compat, a
+/// number) and nanoseconds in stored bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Definition {
@@ -89,13 +90,13 @@ pub struct Definition {
     pub os_service: String,
     #[serde(rename = "H2PingUseTLS", skip_serializing_if = "std::ops::Not::not")]
     pub h2ping_use_tls: bool,
-    #[serde(skip_serializing_if = "GoDuration::is_zero")]
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
     pub interval: GoDuration,
     #[serde(skip_serializing_if = "is_zero")]
     pub output_max_size: u64,
-    #[serde(skip_serializing_if = "GoDuration::is_zero")]
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
     pub timeout: GoDuration,
-    #[serde(skip_serializing_if = "GoDuration::is_zero")]
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
     pub deregister_critical_service_after: GoDuration,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub script_args: Vec<String>,
