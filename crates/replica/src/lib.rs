@@ -228,7 +228,8 @@ impl Replica {
     /// What a snapshot of the present state is called.
     #[must_use]
     pub fn snapshot_meta(&self) -> SnapshotMeta {
-        SnapshotMeta { index: self.node.raft.raft_log.applied, term: self.node.raft.term }
+        let log = &self.node.raft.raft_log;
+        SnapshotMeta { index: log.applied, term: log.term(log.applied).unwrap_or(self.node.raft.term) }
     }
 
     /// A snapshot is stable: the log before it may go, but for `trailing` entries.
@@ -296,11 +297,21 @@ impl Replica {
         }
     }
 
-    /// Gives the store back, to open a new replica on it after a refused append.
-    #[must_use]
-    pub fn into_store(mut self) -> Box<dyn LogStore> {
+    /// Goes on after a refused append: the store has what was stable before, and `state` is the one that was
+    /// applied from it. Entries past `state` that are in the store are applied again.
+    pub fn resume(mut refused: Replica, state: State, now: Moment) -> Result<Self, Error> {
         let nothing: Box<dyn LogStore> = Box::new(MemoryLog::default());
-        std::mem::replace(&mut self.node.mut_store().store, nothing)
+        let store = std::mem::replace(&mut refused.node.mut_store().store, nothing);
+        let limits = state.limits;
+        drop(state);
+        Replica::open(store, limits, now, 0).map(|(replica, _)| replica)
+    }
+
+    /// How many entries the store holds.
+    #[must_use]
+    pub fn log_length(&self) -> u64 {
+        let store = &self.node.store().store;
+        (store.last_index() + 1).saturating_sub(store.first_index())
     }
 
     fn apply(&mut self, entries: Vec<Entry>, now: Moment, turn: &mut Turn) -> Result<(), Error> {
