@@ -13,3 +13,4 @@ pub mod duration;
 pub mod json;
 
 pub mod msgpack;
+pub mod time;
