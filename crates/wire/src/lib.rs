@@ -8,9 +8,13 @@
 //! what an untrusted length promises, and bound their recursion.
 //! Not here: what the values mean (`state`), and which of them travel when (`net`, `server`).
 
+pub mod archive;
 pub mod base64;
 pub mod duration;
 pub mod json;
-
+pub mod log_entry;
 pub mod msgpack;
+pub mod nil_when_empty;
+pub mod rpc;
+pub mod state_bin;
 pub mod time;

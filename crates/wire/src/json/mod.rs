@@ -30,6 +30,7 @@ mod tree;
 
 pub use encode::{to_string, to_vec, to_vec_pretty};
 pub use error::Error;
+pub use names::quote;
 pub use tree::Value;
 
 use serde::de::DeserializeOwned;

@@ -67,8 +67,8 @@ pub(super) fn kind_of(unexpected: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// Go's `%q`.
-pub(super) fn quote(text: &str) -> String {
+/// Text in double quotes as Go's `%q` writes it.
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
