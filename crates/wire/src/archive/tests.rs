@@ -9,6 +9,9 @@ use proptest::prelude::{any, prop_assert_eq, proptest};
 
 use super::{Configuration, META, STATE, SUMS, Server, SnapshotMeta, read, sums, tar, write};
 use crate::json;
+use crate::log_entry::MessageType;
+use crate::{msgpack, state_bin};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 const LIMIT: u64 = 1 << 20;
@@ -96,6 +99,51 @@ fn meta_json_is_that_of_the_reference() {
     );
     assert_eq!(json::to_string(&meta()).unwrap(), golden);
     assert_eq!(SnapshotMeta::parse(golden.as_bytes()), Ok(meta()));
+}
+
+/// `golden.snap` was answered by Consul 1.22 to GET /v1/snapshot.
+#[test]
+fn an_archive_of_the_reference_is_read_and_its_records_are_kept() {
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct DirEntry {
+        key: String,
+        value: Bytes,
+        create_index: u64,
+    }
+    let mut state = Vec::new();
+    let meta = read(include_bytes!("golden.snap").as_slice(), &mut state, LIMIT).unwrap();
+    assert_eq!(
+        (meta.id.as_str(), meta.index, meta.size),
+        ("2-13-1795410573410", 13, 5665)
+    );
+    let addresses: Vec<String> = msgpack::from_slice(&meta.peers).unwrap();
+    assert_eq!(addresses, [meta.configuration.servers[0].address.as_str()]);
+
+    // The last entry of the log was one that changes no state.
+    let mut reader = state_bin::Reader::new(state.as_slice()).unwrap();
+    assert_eq!(reader.header(), state_bin::Header { last_index: 12 });
+    let mut writer = state_bin::Writer::new(Vec::new(), reader.header()).unwrap();
+    let mut registrations = 0;
+    let mut entry = DirEntry::default();
+    while let Some((kind, value)) = reader.next_record().unwrap() {
+        match kind {
+            MessageType::REGISTER => registrations += 1,
+            MessageType::KVS => entry = value.decode().unwrap(),
+            _ => {}
+        }
+        writer.write(kind, &value).unwrap();
+    }
+    assert_eq!(registrations, 6);
+    assert_eq!(
+        entry,
+        DirEntry {
+            key: "a/b".to_owned(),
+            value: Bytes::from_static(&[0xff]),
+            create_index: 8
+        }
+    );
+    assert_eq!(writer.into_inner(), state);
 }
 
 /// Checksums, modes and field layout as in the archive that the reference answered.
