@@ -94,7 +94,12 @@ impl fmt::Display for ParseDurationError {
                 write!(f, "time: missing unit in duration {}", quote(text))
             }
             ParseDurationError::UnknownUnit { unit, text } => {
-                write!(f, "time: unknown unit {} in duration {}", quote(unit), quote(text))
+                write!(
+                    f,
+                    "time: unknown unit {} in duration {}",
+                    quote(unit),
+                    quote(text)
+                )
             }
         }
     }
@@ -124,7 +129,9 @@ pub(crate) fn quote(text: &str) -> String {
 const LIMIT: u64 = 1 << 63;
 
 fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
-    let invalid = || ParseDurationError::Invalid { text: text.to_owned() };
+    let invalid = || ParseDurationError::Invalid {
+        text: text.to_owned(),
+    };
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -139,7 +146,10 @@ fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
     let mut total: u64 = 0;
     while !rest.is_empty() {
         let (term, after) = parse_term(text, rest)?;
-        total = total.checked_add(term).filter(|sum| *sum <= LIMIT).ok_or_else(invalid)?;
+        total = total
+            .checked_add(term)
+            .filter(|sum| *sum <= LIMIT)
+            .ok_or_else(invalid)?;
         rest = after;
     }
     if negative {
@@ -150,7 +160,9 @@ fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
 
 /// Reads one number with its unit from the front of `rest`; answers nanoseconds and what follows.
 fn parse_term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), ParseDurationError> {
-    let invalid = || ParseDurationError::Invalid { text: text.to_owned() };
+    let invalid = || ParseDurationError::Invalid {
+        text: text.to_owned(),
+    };
     let (whole, after_whole) = leading_integer(rest).ok_or_else(invalid)?;
     let had_whole = after_whole.len() < rest.len();
     let (fraction, scale, after_number, had_fraction) = match after_whole.strip_prefix('.') {
@@ -163,20 +175,32 @@ fn parse_term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), ParseDura
     if !had_whole && !had_fraction {
         return Err(invalid());
     }
-    let unit_len =
-        after_number.bytes().position(|byte| byte == b'.' || byte.is_ascii_digit()).unwrap_or(after_number.len());
+    let unit_len = after_number
+        .bytes()
+        .position(|byte| byte == b'.' || byte.is_ascii_digit())
+        .unwrap_or(after_number.len());
     if unit_len == 0 {
-        return Err(ParseDurationError::MissingUnit { text: text.to_owned() });
+        return Err(ParseDurationError::MissingUnit {
+            text: text.to_owned(),
+        });
     }
     let (unit, after) = after_number.split_at(unit_len);
-    let unit_nanos = unit_nanos(unit)
-        .ok_or_else(|| ParseDurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() })?;
-    let mut nanos = whole.checked_mul(unit_nanos).filter(|nanos| *nanos <= LIMIT).ok_or_else(invalid)?;
+    let unit_nanos = unit_nanos(unit).ok_or_else(|| ParseDurationError::UnknownUnit {
+        unit: unit.to_owned(),
+        text: text.to_owned(),
+    })?;
+    let mut nanos = whole
+        .checked_mul(unit_nanos)
+        .filter(|nanos| *nanos <= LIMIT)
+        .ok_or_else(invalid)?;
     if fraction > 0 {
         // Compat: Go scales the fraction in floating point and truncates; the same order of operations gives the
         // same last digit.
         let part = (fraction as f64 * (unit_nanos as f64 / scale)) as u64;
-        nanos = nanos.checked_add(part).filter(|nanos| *nanos <= LIMIT).ok_or_else(invalid)?;
+        nanos = nanos
+            .checked_add(part)
+            .filter(|nanos| *nanos <= LIMIT)
+            .ok_or_else(invalid)?;
     }
     Ok((nanos, after))
 }
@@ -220,7 +244,11 @@ fn leading_fraction(text: &str) -> (u64, f64, &str) {
         if full {
             continue;
         }
-        let next = if value > (LIMIT - 1) / 10 { LIMIT + 1 } else { value * 10 + u64::from(byte - b'0') };
+        let next = if value > (LIMIT - 1) / 10 {
+            LIMIT + 1
+        } else {
+            value * 10 + u64::from(byte - b'0')
+        };
         if next > LIMIT {
             full = true;
             continue;
@@ -283,16 +311,22 @@ impl Serialize for GoDuration {
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(DurationVisitor)
+            deserializer.deserialize_any(DurationVisitor {
+                empty_is_zero: false,
+            })
         } else {
-            deserializer.deserialize_i64(DurationVisitor)
+            deserializer.deserialize_i64(DurationVisitor {
+                empty_is_zero: false,
+            })
         }
     }
 }
 
-struct DurationVisitor;
+struct DurationVisitor {
+    empty_is_zero: bool,
+}
 
-impl de::Visitor<'_> for DurationVisitor {
+impl<'de> de::Visitor<'de> for DurationVisitor {
     type Value = GoDuration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -304,7 +338,9 @@ impl de::Visitor<'_> for DurationVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<GoDuration, E> {
-        i64::try_from(nanos).map(GoDuration).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(nanos), &self))
+        i64::try_from(nanos)
+            .map(GoDuration)
+            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(nanos), &self))
     }
 
     // Compat: Consul decodes a number into an interface first, so it is a float that Go then truncates.
@@ -317,6 +353,9 @@ impl de::Visitor<'_> for DurationVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
+        if text.is_empty() && self.empty_is_zero {
+            return Ok(GoDuration(0));
+        }
         parse(text).map_err(E::custom)
     }
 
@@ -325,6 +364,25 @@ impl de::Visitor<'_> for DurationVisitor {
     }
 
     fn visit_none<E: de::Error>(self) -> Result<GoDuration, E> {
+        Ok(GoDuration(0))
+    }
+
+    // Compat: Consul decodes into an interface and looks for a string or a number; anything else passes as nothing
+    // said (`{"LockDelay": true}` is accepted).
+    fn visit_bool<E: de::Error>(self, _value: bool) -> Result<GoDuration, E> {
+        Ok(GoDuration(0))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<GoDuration, A::Error> {
+        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(GoDuration(0))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<GoDuration, A::Error> {
+        while map
+            .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
+            .is_some()
+        {}
         Ok(GoDuration(0))
     }
 }
@@ -336,7 +394,11 @@ pub mod as_string {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(span: &GoDuration, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(span) } else { span.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(span)
+        } else {
+            span.serialize(serializer)
+        }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
@@ -348,9 +410,7 @@ pub mod as_string {
 /// as zero), an integer in msgpack.
 pub mod as_string_or_empty {
     use super::{DurationVisitor, GoDuration};
-    use serde::de::{self, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::fmt;
 
     pub fn serialize<S: Serializer>(span: &GoDuration, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
@@ -364,39 +424,11 @@ pub mod as_string_or_empty {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(EmptyIsZero)
+            deserializer.deserialize_any(DurationVisitor {
+                empty_is_zero: true,
+            })
         } else {
             GoDuration::deserialize(deserializer)
-        }
-    }
-
-    struct EmptyIsZero;
-
-    impl Visitor<'_> for EmptyIsZero {
-        type Value = GoDuration;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            DurationVisitor.expecting(f)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
-            if text.is_empty() { Ok(GoDuration(0)) } else { DurationVisitor.visit_str(text) }
-        }
-
-        fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_i64(nanos)
-        }
-
-        fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_u64(nanos)
-        }
-
-        fn visit_f64<E: de::Error>(self, nanos: f64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_f64(nanos)
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<GoDuration, E> {
-            Ok(GoDuration(0))
         }
     }
 }
@@ -460,15 +492,24 @@ mod tests {
         check("1h5", "time: missing unit in duration \"1h5\"");
         check("5y", "time: unknown unit \"y\" in duration \"5y\"");
         check("1 day", "time: unknown unit \" day\" in duration \"1 day\"");
-        check("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\"");
+        check(
+            "9223372036854775808ns",
+            "time: invalid duration \"9223372036854775808ns\"",
+        );
         check("3000000h", "time: invalid duration \"3000000h\"");
-        check("5\u{e9}", "time: unknown unit \"\\xc3\\xa9\" in duration \"5\\xc3\\xa9\"");
+        check(
+            "5\u{e9}",
+            "time: unknown unit \"\\xc3\\xa9\" in duration \"5\\xc3\\xa9\"",
+        );
         check("a\"b\n", "time: invalid duration \"a\\\"b\\x0a\"");
     }
 
     #[test]
     fn units_are_what_they_say() {
-        assert_eq!(GoDuration::parse("1h1m1s"), Ok(GoDuration(HOUR + MINUTE + SECOND)));
+        assert_eq!(
+            GoDuration::parse("1h1m1s"),
+            Ok(GoDuration(HOUR + MINUTE + SECOND))
+        );
         assert_eq!(GoDuration(-5).to_std(), std::time::Duration::ZERO);
         assert_eq!(GoDuration::from_secs(i64::MAX), GoDuration(i64::MAX));
     }
