@@ -11,6 +11,8 @@ mod error;
 mod read;
 mod turn;
 mod watch;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,7 +121,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, Error> {
         let store: Box<dyn LogStore> = match &config.data_dir {
             None => Box::new(MemoryLog::default()),
-            Some(dir) => Box::new(disk::open(dir).map_err(|error| Error::StorageBroken(error.to_string()))?),
+            Some(dir) => disk::open(dir).map_err(|error| Error::StorageBroken(error.to_string()))?,
         };
         let (replica, _) = Replica::open(store, config.limits, now(), rand::random())
             .map_err(|error| Error::StorageBroken(error.to_string()))?;

@@ -18,6 +18,8 @@ use crate::{Config, Error, Request, Shared, now};
 const BATCH_MAX: usize = 1024;
 /// Without anything to do the thread looks around this often.
 const IDLE: Duration = Duration::from_secs(30);
+/// An archive may unpack to this much state.
+const STATE_MAX: u64 = 16 << 30;
 /// After a refused append (disk full) the log is tried again this often.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -269,16 +271,13 @@ pub(crate) fn archive(state: &State, config: &Config, stats: &Stats) -> Result<B
     let failed = |error: &dyn std::fmt::Display| Error::BadArchive(format!("failed to save snapshot: {error}"));
     let mut body = Vec::new();
     codec::write_state(state, &mut body).map_err(|error| failed(&error))?;
-    let meta = archive::SnapshotMeta::of_server(
-        state.applied().0,
-        stats.term,
-        &config.node_id,
-        &config.address,
-        body.len() as u64,
-        now_millis(),
-    );
+    let servers = vec![archive::Server { suffrage: 0, id: config.node_id.clone(), address: config.address.clone() }];
+    let configuration = archive::Configuration { servers };
+    let taken_ms = now_millis();
+    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, configuration, 1);
+    let meta = meta.with_size(body.len() as u64);
     let mut out = Vec::new();
-    archive::write(&mut out, &meta, &body[..], body.len() as u64).map_err(|error| failed(&error))?;
+    archive::write(&mut out, &meta, &body[..], taken_ms / 1000).map_err(|error| failed(&error))?;
     Ok(out.into())
 }
 
@@ -289,7 +288,8 @@ fn now_millis() -> u64 {
 
 /// The state of a snapshot archive, verified.
 pub(crate) fn read_archive(bytes: &[u8], limits: Limits) -> Result<State, Error> {
-    let unpacked = archive::read(bytes).map_err(|error| Error::BadArchive(error.to_string()))?;
-    codec::read_state(&unpacked.state[..], limits)
+    let mut body = Vec::new();
+    archive::read(bytes, &mut body, STATE_MAX).map_err(|error| Error::BadArchive(error.to_string()))?;
+    codec::read_state(&body[..], limits)
         .map_err(|error| Error::BadArchive(format!("failed to restore snapshot: {error}")))
 }
