@@ -2,11 +2,14 @@
 
 use super::definition::{CHECK, LOCALITY, SERVICE};
 use super::sections::{
-    ACL, ADDRESSES, AUDIT, AUTO_CONFIG, AUTO_ENCRYPT, AUTOPILOT, CACHE, CLOUD, CONFIG_ENTRIES, CONNECT, CONSUL,
-    DNS_CONFIG, GOSSIP, HTTP_CONFIG, LIMITS, PEERING, PERFORMANCE, PORTS, RAFT_BOLTDB, RAFT_LOGSTORE, REPORTING, RPC,
-    SEGMENT, TELEMETRY, TLS, UI_CONFIG, UNIX_SOCKETS, XDS,
+    ACL, ADDRESSES, AUDIT, AUTO_CONFIG, AUTO_ENCRYPT, AUTOPILOT, CACHE, CLOUD, CONFIG_ENTRIES,
+    CONNECT, CONSUL, DNS_CONFIG, GOSSIP, HTTP_CONFIG, LIMITS, PEERING, PERFORMANCE, PORTS,
+    RAFT_BOLTDB, RAFT_LOGSTORE, REPORTING, RPC, SEGMENT, TELEMETRY, TLS, UI_CONFIG, UNIX_SOCKETS,
+    XDS,
 };
-use super::{Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, whole};
+use super::{
+    Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, whole,
+};
 
 pub static AGENT: Schema = Schema {
     keys: &[
@@ -141,6 +144,7 @@ pub static AGENT: Schema = Schema {
         text("version"),
         text("version_prerelease"),
         text("version_metadata"),
+        Key::of("build_date", Shape::Free),
         // Only the reference's Enterprise edition acts on these.
         section("audit", &AUDIT),
         boolean("read_replica").alias(&["non_voting_server"]),
