@@ -123,7 +123,8 @@ impl HealthCheck {
     ///
     /// Compat: `Type`, `Interval`, `Timeout` and `ExposedPort` do not count, so that changing nothing else is
     /// not stored; agents of different versions would otherwise write in turns.
-    pub(crate) fn same_content(&self, other: &HealthCheck) -> bool {
+    #[must_use]
+    pub fn same_content(&self, other: &HealthCheck) -> bool {
         fold(&self.node) == fold(&other.node)
             && self.check_id == other.check_id
             && self.name == other.name
