@@ -425,7 +425,7 @@ impl Socket {
     }
 
     /// Up to five bytes that the peer sent first.
-    pub(crate) fn first_bytes(&self) -> &[u8] {
+    pub fn first_bytes(&self) -> &[u8] {
         &self.first.bytes[..self.first.len]
     }
 

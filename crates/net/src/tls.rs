@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
@@ -44,14 +44,27 @@ pub struct Settings {
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// Settings that were read and found usable; cheap to clone.
+/// Trust and identity for connections; cheap to clone, and clones share what was read.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    rustls: Arc<rustls::ClientConfig>,
+    shared: Arc<Shared>,
     server_name: Option<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
+/// Settings, and what reading them gave; read once.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    read: OnceLock<Result<Arc<rustls::ClientConfig>, SettingsError>>,
+}
+
+impl Shared {
+    fn rustls(&self) -> Result<Arc<rustls::ClientConfig>, SettingsError> {
+        self.read.get_or_init(|| self.settings.read()).clone()
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
     #[error("Error loading CA File: {0}")]
     CaFile(String),
@@ -70,6 +83,24 @@ pub enum SettingsError {
 impl Settings {
     /// Reads the files named and checks that they belong together.
     pub fn load(&self) -> Result<ClientConfig, SettingsError> {
+        let config = self.when_needed();
+        config.shared.rustls()?;
+        Ok(config)
+    }
+
+    /// Reads nothing until the first handshake, which then fails if the settings are bad. The system's roots weigh a
+    /// megabyte that most agents never need.
+    pub fn when_needed(&self) -> ClientConfig {
+        ClientConfig {
+            server_name: self.server_name.clone().filter(|name| !name.is_empty()),
+            shared: Arc::new(Shared {
+                settings: self.clone(),
+                read: OnceLock::new(),
+            }),
+        }
+    }
+
+    fn read(&self) -> Result<Arc<rustls::ClientConfig>, SettingsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -91,10 +122,7 @@ impl Settings {
             _ => return Err(SettingsError::HalfIdentity),
         };
         config.alpn_protocols.clone_from(&self.alpn);
-        Ok(ClientConfig {
-            rustls: Arc::new(config),
-            server_name: self.server_name.clone().filter(|name| !name.is_empty()),
-        })
+        Ok(Arc::new(config))
     }
 
     fn roots(&self) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
@@ -191,7 +219,7 @@ impl ClientConfig {
     /// The same trust and identity, expecting another name.
     pub fn with_server_name(&self, name: Option<String>) -> ClientConfig {
         ClientConfig {
-            rustls: Arc::clone(&self.rustls),
+            shared: Arc::clone(&self.shared),
             server_name: name.filter(|name| !name.is_empty()),
         }
     }
@@ -209,23 +237,34 @@ impl ClientConfig {
         };
         let name = ServerName::try_from(expected.to_owned())
             .map_err(|_| TlsError::Name(expected.to_owned()))?;
-        let handshake = TlsConnector::from(Arc::clone(&self.rustls))
-            .connect(name, socket)
-            .into_fallible();
+        let handshake = async {
+            let config = self
+                .rustls()
+                .await
+                .map_err(|error| TlsError::Io(error.to_string()))?;
+            let connecting = TlsConnector::from(config).connect(name, socket);
+            connecting.into_fallible().await.map_err(|(error, socket)| {
+                TlsError::from_handshake(&error, socket.first_bytes(), expected)
+            })
+        };
         let shaken = match timeout {
             Some(limit) => tokio::time::timeout(limit, handshake)
                 .await
                 .map_err(|_| TlsError::Timeout)?,
             None => handshake.await,
         };
-        match shaken {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-            Err((error, socket)) => Err(TlsError::from_handshake(
-                &error,
-                socket.first_bytes(),
-                expected,
-            )),
+        Ok(Stream::Tls(Box::new(shaken?)))
+    }
+
+    async fn rustls(&self) -> Result<Arc<rustls::ClientConfig>, SettingsError> {
+        if let Some(read) = self.shared.read.get() {
+            return read.clone();
         }
+        // Files are read away from the threads that drive connections.
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.rustls())
+            .await
+            .unwrap_or_else(|error| Err(SettingsError::Identity(error.to_string())))
     }
 }
 
