@@ -157,6 +157,12 @@ impl Agent {
         self.shared.version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
+    /// A write to the catalog is done, or rests.
+    pub(crate) fn settle(&self, step: &local::Step) {
+        self.with_local(|local| local.settle(step));
+        self.shared.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
     /// Follows every change of what is registered.
     #[must_use]
     pub fn versions(&self) -> watch::Receiver<u64> {

@@ -1,7 +1,7 @@
 //! Registering, deregistering, maintenance: what the agent API does to local state.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use state::Error;
 use state::catalog::NodeService;
@@ -14,8 +14,11 @@ use crate::check::ttl::{PersistedState, no_ttl_text};
 use crate::check::{Report, Status};
 use crate::local::Source;
 use crate::persist::{PersistedCheck, PersistedService};
+use crate::runners::Counts;
 use crate::service::ServiceDefinition;
 
+/// A registration waits this long for the catalog before it answers.
+const SYNC_WAIT: Duration = Duration::from_millis(500);
 const NODE_MAINTENANCE: &str = "_node_maintenance";
 const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 const NODE_REASON: &str =
@@ -302,6 +305,27 @@ impl Agent {
         }
         self.with_local(|local| local.put_check(check, token.to_owned(), Source::Api, Instant::now()));
         self.note_change();
+    }
+
+    /// Waits until what was just changed is in the catalog, but not for long: the catalog follows anyhow.
+    pub async fn synced(&self) {
+        let settled = async {
+            let mut versions = self.versions();
+            while self.with_local(|local| local.is_dirty()) {
+                versions.borrow_and_update();
+                if self.with_local(|local| !local.is_dirty()) || versions.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(SYNC_WAIT, settled).await;
+    }
+
+    /// How many checks run of which sort.
+    #[must_use]
+    pub fn check_counts(&self) -> Counts {
+        let scripts = self.shared.definitions.lock().values().filter(|check| check.is_script()).count();
+        Counts { ttls: self.shared.runners.ttls(), scripts }
     }
 
     /// The health of one service; `None` when it is not registered here.

@@ -62,7 +62,7 @@ async fn compare(agent: &Agent) -> Result<(), Error> {
         local.compare(
             &identity,
             services.node.as_deref(),
-            services.services.iter().flatten().map(|service| &**service),
+            services.services.iter().map(|service| &**service),
             checks.iter().map(|check| &**check),
         );
     });
@@ -86,12 +86,12 @@ async fn push(agent: &Agent) -> bool {
         match agent.cluster().write(command, &AllowAll).await {
             Ok(_) => {
                 tracing::info!(step = %step.name(), "synced");
-                agent.with_local(|local| local.settle(&step));
+                agent.settle(&step);
             }
             Err(Error::Refused(state::Error::Denied(denied))) => {
                 // Rests until the next comparison; the others go on.
                 tracing::warn!(step = %step.name(), %denied, "blocked by ACLs");
-                agent.with_local(|local| local.settle(&step));
+                agent.settle(&step);
             }
             Err(error) => {
                 tracing::warn!(step = %step.name(), %error, "could not be synced");

@@ -4,6 +4,7 @@
 //! text (CVE-2025-11392, CVE-2021-28156). A body is capped before it is read, with or without a length.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
@@ -12,6 +13,9 @@ use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 
 use super::Failure;
+
+/// Between two parts of a body a client may pause this long.
+const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// The body of a request: from the network, or given whole by a test.
 pub type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -104,7 +108,10 @@ impl Request {
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
         let expected = body.size_hint().exact().unwrap_or(0);
         let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
-        while let Some(frame) = body.frame().await {
+        loop {
+            let frame = tokio::time::timeout(BODY_WAIT, body.frame()).await;
+            let frame = frame.map_err(|_| Failure::new(http::StatusCode::REQUEST_TIMEOUT, "request body is too slow"))?;
+            let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Failure::new(http::StatusCode::BAD_REQUEST, error.to_string()))?;
             if let Ok(chunk) = frame.into_data() {
                 if whole.len() + chunk.len() > limit {
