@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 
 use super::Failure;
@@ -30,7 +31,8 @@ pub struct Request {
     query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub remote: Option<SocketAddr>,
-    body: Option<Incoming>,
+    /// In a mutex only because a body can be sent but not shared between threads; nobody contends for it.
+    body: Mutex<Option<Incoming>>,
 }
 
 /// The query text cannot be decoded (a stray `%`): answered before anything else looks at it.
@@ -49,7 +51,7 @@ impl Request {
         let raw_query = uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
         let path = percent_decode_str(uri.path()).decode_utf8_lossy().into_owned();
-        Ok(Request { method, path, raw_query, query, headers, remote, body: Some(body) })
+        Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })
     }
 
     /// The first value of a query parameter.
@@ -105,7 +107,7 @@ impl Request {
         {
             return Err(too_large(length));
         }
-        let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let Some(mut body) = self.body.get_mut().take() else { return Ok(Bytes::new()) };
         let expected = body.size_hint().exact().unwrap_or(0);
         let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
         loop {
@@ -128,7 +130,7 @@ impl Request {
 
     /// Takes the body to stream it (snapshot restore).
     pub fn take_body(&mut self) -> Option<Incoming> {
-        self.body.take()
+        self.body.get_mut().take()
     }
 }
 

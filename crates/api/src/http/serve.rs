@@ -123,7 +123,7 @@ pub async fn serve(api: Arc<Api>, listener: Listener, mut stop: watch::Receiver<
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -156,6 +156,11 @@ pub async fn serve(api: Arc<Api>, listener: Listener, mut stop: watch::Receiver<
     }
     drop((listener, alive));
     let _ = tokio::time::timeout(DRAIN, all_gone.recv()).await;
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the process.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -202,7 +207,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

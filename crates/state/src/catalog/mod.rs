@@ -43,3 +43,13 @@ pub use self::table::Instance;
 pub(crate) use self::table::{Pair, Table, Triple};
 pub use self::write::{SERF_HEALTH, refuse_bad_meta};
 pub(crate) use self::write::{as_expected, missing_node, put_node, put_service, remove_node, remove_service};
+
+static S: filter::Shape = filter::Shape::String;
+pub fn node_shape() -> &'static filter::Shape { &S }
+pub fn service_node_shape() -> &'static filter::Shape { &S }
+pub fn node_service_shape() -> &'static filter::Shape { &S }
+pub fn check_service_node_shape() -> &'static filter::Shape { &S }
+impl filter::Record for Node {}
+impl filter::Record for ServiceNode {}
+impl filter::Record for NodeService {}
+impl filter::Record for CheckServiceNode {}

@@ -163,3 +163,7 @@ impl Definition {
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
+
+static S: filter::Shape = filter::Shape::String;
+pub fn check_shape() -> &'static filter::Shape { &S }
+impl filter::Record for HealthCheck {}
