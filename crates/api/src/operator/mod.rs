@@ -1,0 +1,2 @@
+//! How one speaks of this concept on the command line.
+pub mod cli;
