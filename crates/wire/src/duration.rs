@@ -311,16 +311,22 @@ impl Serialize for GoDuration {
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(DurationVisitor)
+            deserializer.deserialize_any(DurationVisitor {
+                empty_is_zero: false,
+            })
         } else {
-            deserializer.deserialize_i64(DurationVisitor)
+            deserializer.deserialize_i64(DurationVisitor {
+                empty_is_zero: false,
+            })
         }
     }
 }
 
-struct DurationVisitor;
+struct DurationVisitor {
+    empty_is_zero: bool,
+}
 
-impl de::Visitor<'_> for DurationVisitor {
+impl<'de> de::Visitor<'de> for DurationVisitor {
     type Value = GoDuration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -347,6 +353,9 @@ impl de::Visitor<'_> for DurationVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
+        if text.is_empty() && self.empty_is_zero {
+            return Ok(GoDuration(0));
+        }
         parse(text).map_err(E::custom)
     }
 
@@ -355,6 +364,25 @@ impl de::Visitor<'_> for DurationVisitor {
     }
 
     fn visit_none<E: de::Error>(self) -> Result<GoDuration, E> {
+        Ok(GoDuration(0))
+    }
+
+    // Compat: Consul decodes into an interface and looks for a string or a number; anything else passes as nothing
+    // said (`{"LockDelay": true}` is accepted).
+    fn visit_bool<E: de::Error>(self, _value: bool) -> Result<GoDuration, E> {
+        Ok(GoDuration(0))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<GoDuration, A::Error> {
+        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(GoDuration(0))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<GoDuration, A::Error> {
+        while map
+            .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
+            .is_some()
+        {}
         Ok(GoDuration(0))
     }
 }
@@ -382,9 +410,7 @@ pub mod as_string {
 /// as zero), an integer in msgpack.
 pub mod as_string_or_empty {
     use super::{DurationVisitor, GoDuration};
-    use serde::de::{self, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::fmt;
 
     pub fn serialize<S: Serializer>(span: &GoDuration, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
@@ -398,43 +424,11 @@ pub mod as_string_or_empty {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(EmptyIsZero)
+            deserializer.deserialize_any(DurationVisitor {
+                empty_is_zero: true,
+            })
         } else {
             GoDuration::deserialize(deserializer)
-        }
-    }
-
-    struct EmptyIsZero;
-
-    impl Visitor<'_> for EmptyIsZero {
-        type Value = GoDuration;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            DurationVisitor.expecting(f)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
-            if text.is_empty() {
-                Ok(GoDuration(0))
-            } else {
-                DurationVisitor.visit_str(text)
-            }
-        }
-
-        fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_i64(nanos)
-        }
-
-        fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_u64(nanos)
-        }
-
-        fn visit_f64<E: de::Error>(self, nanos: f64) -> Result<GoDuration, E> {
-            DurationVisitor.visit_f64(nanos)
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<GoDuration, E> {
-            Ok(GoDuration(0))
         }
     }
 }

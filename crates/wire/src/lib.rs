@@ -8,8 +8,18 @@
 //! what an untrusted length promises, and bound their recursion.
 //! Not here: what the values mean (`state`), and which of them travel when (`net`, `server`).
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")
+)]
+
+pub mod archive;
 pub mod base64;
 pub mod duration;
 pub mod json;
-
+pub mod log_entry;
 pub mod msgpack;
+pub mod nil_when_empty;
+pub mod rpc;
+pub mod state_bin;
+pub mod time;

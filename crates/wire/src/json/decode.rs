@@ -312,13 +312,31 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
 
 /// What becomes of one entry of an object that is read as a struct.
 enum Member<'v> {
-    Field {
-        field: &'static str,
-        value: &'v Value<'v>,
-    },
-    Unknown {
-        key: &'v str,
-    },
+    Field(FieldValue<'v>),
+    Unknown { key: &'v str },
+}
+
+struct FieldValue<'v> {
+    field: &'static str,
+    /// What an error's place calls the field: its name, or the alias that was used.
+    label: Cow<'static, str>,
+    value: &'v Value<'v>,
+}
+
+impl<'v> FieldValue<'v> {
+    fn new(key: &str, field: &'static str, value: &'v Value<'v>) -> FieldValue<'v> {
+        let aliased = key.contains('_') && !field.contains('_');
+        let label = if aliased {
+            Cow::Owned(key.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(field)
+        };
+        FieldValue {
+            field,
+            label,
+            value,
+        }
+    }
 }
 
 /// Maps entries to fields: the last of duplicates stays, null says nothing, unknown keys stay only to be refused.
@@ -332,10 +350,11 @@ fn plan<'v>(
         match find_field(key, fields, options.aliases) {
             Some(_) if *value == Value::Null => {}
             Some(field) => {
-                let same = |member: &Member<'_>| matches!(member, Member::Field { field: seen, .. } if *seen == field);
+                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if seen.field == field);
+                let member = Member::Field(FieldValue::new(key, field, value));
                 match members.iter().position(same) {
-                    Some(at) => members[at] = Member::Field { field, value },
-                    None => members.push(Member::Field { field, value }),
+                    Some(at) => members[at] = member,
+                    None => members.push(member),
                 }
             }
             None if options.unknown_fields == UnknownFields::Deny => {
@@ -351,7 +370,7 @@ fn plan<'v>(
 
 struct Members<'v> {
     members: std::vec::IntoIter<Member<'v>>,
-    current: Option<(&'static str, &'v Value<'v>)>,
+    current: Option<FieldValue<'v>>,
     structure: &'static str,
     parent: TreeDeserializer<'v>,
 }
@@ -364,8 +383,9 @@ impl<'v> MapAccess<'v> for Members<'v> {
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
         match self.members.next() {
-            Some(Member::Field { field, value }) => {
-                self.current = Some((field, value));
+            Some(Member::Field(found)) => {
+                let field = found.field;
+                self.current = Some(found);
                 seed.deserialize(field.into_deserializer()).map(Some)
             }
             Some(Member::Unknown { key }) => Err(Error::unknown_field(key)),
@@ -374,12 +394,12 @@ impl<'v> MapAccess<'v> for Members<'v> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let (field, value) = self
+        let found = self
             .current
             .take()
             .ok_or_else(|| Error::message("json: value before key"))?;
-        seed.deserialize(self.parent.child(value))
-            .map_err(|error| error.within(self.structure, field))
+        seed.deserialize(self.parent.child(found.value))
+            .map_err(|error| error.within(self.structure, &found.label))
     }
 }
 

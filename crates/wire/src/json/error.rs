@@ -92,7 +92,6 @@ impl Error {
             if !field.contains('_') {
                 place.path.push(embedded_as.to_owned());
             }
-            place.structure = String::new();
             place.renamed_by_next = true;
         }
         self

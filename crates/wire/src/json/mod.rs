@@ -12,7 +12,8 @@
 //! - `Node` is printed as the type `structs.Node`, another package as `api.Node`; a newtype prints its own name only
 //!   when that has a package (`types.NodeID`);
 //! - `ServiceDefinition|Alias` is a struct that the reference decodes through a wrapper embedding it as `Alias`, which
-//!   shows in paths (`.Alias.Name`).
+//!   shows in paths (`.Alias.Name`); `ServiceDefinition|Alias|struct { ... }` adds how the wrapper's type is printed
+//!   when the whole value is of the wrong kind.
 //!
 //! `i64` fields print as `int`, because that is what Go's structs mostly have.
 //!
@@ -29,6 +30,7 @@ mod tree;
 
 pub use encode::{to_string, to_vec, to_vec_pretty};
 pub use error::Error;
+pub use names::quote;
 pub use tree::Value;
 
 use serde::de::DeserializeOwned;

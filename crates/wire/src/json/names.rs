@@ -35,22 +35,24 @@ fn fold(c: char) -> char {
 
 /// The Go type of a struct or enum with this serde name.
 pub(super) fn go_type(serde_name: &str) -> String {
-    let name = serde_name.split('|').next().unwrap_or_default();
-    if name.contains('.') {
-        name.to_owned()
-    } else {
-        format!("structs.{name}")
+    let mut parts = serde_name.splitn(3, '|');
+    let name = parts.next().unwrap_or_default();
+    match parts.nth(1) {
+        Some(wrapper) => wrapper.to_owned(),
+        None if name.contains('.') => name.to_owned(),
+        None => format!("structs.{name}"),
     }
 }
 
-/// How a struct appears in an error's place: its name without package, and what it is embedded as when it decodes
-/// through a nameless wrapper.
+/// How a struct appears in an error's place: its name without package (a wrapper has none), and what it is embedded
+/// as when it decodes through a wrapper.
 pub(super) fn context(serde_name: &str) -> (&str, Option<&str>) {
-    let (name, embedded_as) = match serde_name.split_once('|') {
-        Some((name, embedded_as)) => (name, Some(embedded_as)),
-        None => (serde_name, None),
-    };
-    (name.rsplit('.').next().unwrap_or_default(), embedded_as)
+    let mut parts = serde_name.splitn(3, '|');
+    let name = parts.next().unwrap_or_default();
+    match parts.next() {
+        Some(embedded_as) => ("", Some(embedded_as)),
+        None => (name.rsplit('.').next().unwrap_or_default(), None),
+    }
 }
 
 /// Go's word for a kind of JSON value.
@@ -65,8 +67,8 @@ pub(super) fn kind_of(unexpected: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// Go's `%q`.
-pub(super) fn quote(text: &str) -> String {
+/// Text in double quotes as Go's `%q` writes it.
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -209,13 +209,12 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
             Head::Unsigned(value) => visitor.visit_u64(value),
             Head::Signed(value) => visitor.visit_i64(value),
             Head::Float(value) => visitor.visit_f64(value),
-            Head::Raw { len, text } => {
-                let bytes = self.take(len)?;
-                match std::str::from_utf8(bytes) {
-                    Ok(string) if text => visitor.visit_borrowed_str(string),
-                    _ => visitor.visit_borrowed_bytes(bytes),
-                }
-            }
+            // Compat: Consul's decoder makes strings of raw values that go into an interface.
+            Head::Raw { len, text: true } => match String::from_utf8_lossy(self.take(len)?) {
+                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                Cow::Owned(text) => visitor.visit_string(text),
+            },
+            Head::Raw { len, text: false } => visitor.visit_borrowed_bytes(self.take(len)?),
             Head::Array(len) => self.visit_array(len, visitor),
             Head::Map(len) => self.visit_entries(len, visitor),
             Head::Ext(len) => {

@@ -219,6 +219,10 @@ fn every_form_is_read() {
 #[test]
 fn text_that_is_not_utf8_is_kept_as_bytes_and_replaced_in_strings() {
     assert_eq!(
+        from_slice::<serde_json::Value>(&bytes_of("a2ff61")),
+        Ok(serde_json::json!("\u{fffd}a"))
+    );
+    assert_eq!(
         from_slice::<Bytes>(&bytes_of("a2ff61")),
         Ok(Bytes::from_static(&[0xff, 0x61]))
     );
