@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -198,21 +198,24 @@ fn token(parsed: &Parsed, environment: &Environment) -> Result<Option<Secret>, S
     Ok(plain.or_else(|| env("CONSUL_HTTP_TOKEN")).map(Secret))
 }
 
+/// What is sent along with a request.
+pub type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
+
 /// One question to the agent.
-#[derive(Debug)]
 pub struct Request {
     method: Method,
     path: String,
     parameters: BTreeMap<&'static str, Vec<String>>,
     content_type: Option<&'static str>,
-    body: BoxBody<Bytes, std::io::Error>,
+    body: RequestBody,
     missing_is_fine: bool,
+    unwell_is_fine: bool,
 }
 
 impl Request {
     fn new(method: Method, path: impl Into<String>) -> Request {
-        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
-        Request { method, path: path.into(), parameters: BTreeMap::new(), content_type: None, body, missing_is_fine: false }
+        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+        Request { method, path: path.into(), parameters: BTreeMap::new(), content_type: None, body, missing_is_fine: false, unwell_is_fine: false }
     }
 
     /// `path` as meant; it is encoded here.
@@ -252,18 +255,18 @@ impl Request {
 
     pub fn octets(mut self, body: impl Into<Bytes>) -> Request {
         self.content_type = Some("application/octet-stream");
-        self.body = Full::new(body.into()).map_err(|never| match never {}).boxed();
+        self.body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
         self
     }
 
     pub fn json<T: serde::Serialize>(mut self, body: &T) -> Result<Request, Failure> {
         let body = wire::json::to_vec(body).map_err(|error| Failure::Answer(error.to_string()))?;
         self.content_type = Some("application/json");
-        self.body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
+        self.body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
         Ok(self)
     }
 
-    pub fn stream(mut self, body: BoxBody<Bytes, std::io::Error>) -> Request {
+    pub fn stream(mut self, body: RequestBody) -> Request {
         self.content_type = Some("application/octet-stream");
         self.body = body;
         self
@@ -272,6 +275,12 @@ impl Request {
     /// Takes 404 as an answer.
     pub fn or_missing(mut self) -> Request {
         self.missing_is_fine = true;
+        self
+    }
+
+    /// Takes 429 as an answer, with which health is told that is not good.
+    pub fn or_unwell(mut self) -> Request {
+        self.unwell_is_fine = true;
         self
     }
 }
@@ -337,7 +346,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-type Sender = SendRequest<BoxBody<Bytes, std::io::Error>>;
+type Sender = SendRequest<RequestBody>;
 
 /// Asks one agent. Cheap to clone; clones share at most one idle connection.
 #[derive(Clone, Debug)]
@@ -388,11 +397,17 @@ impl Client {
         let subject = format!("{verb} {}", go_text::quote(&format!("{scheme}://{}{path}", self.host())));
         let transport = |text: String| Failure::Transport(format!("{subject}: {text}"));
 
-        let missing_is_fine = request.missing_is_fine;
+        let (missing_is_fine, unwell_is_fine) = (request.missing_is_fine, request.unwell_is_fine);
         let request = self.build(request, &path).map_err(|error| transport(error.to_string()))?;
-        let mut sender = match self.idle.lock().await.take() {
-            Some(mut sender) if sender.ready().await.is_ok() => sender,
-            _ => self.connect().await.map_err(&transport)?,
+        let mut idle = self.idle.lock().await.take();
+        if let Some(sender) = &mut idle {
+            if sender.ready().await.is_err() {
+                idle = None;
+            }
+        }
+        let mut sender = match idle {
+            Some(sender) => sender,
+            None => self.connect().await.map_err(&transport)?,
         };
         let response = match sender.try_send_request(request).await {
             Ok(response) => response,
@@ -406,7 +421,10 @@ impl Client {
             },
         };
         let status = response.status();
-        if status == StatusCode::OK || (missing_is_fine && status == StatusCode::NOT_FOUND) {
+        let is_fine = status == StatusCode::OK
+            || (missing_is_fine && status == StatusCode::NOT_FOUND)
+            || (unwell_is_fine && status == StatusCode::TOO_MANY_REQUESTS);
+        if is_fine {
             return Ok((response, sender, subject));
         }
         let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
@@ -441,7 +459,7 @@ impl Client {
         out
     }
 
-    fn build(&self, request: Request, path: &str) -> Result<http::Request<BoxBody<Bytes, std::io::Error>>, http::Error> {
+    fn build(&self, request: Request, path: &str) -> Result<http::Request<RequestBody>, http::Error> {
         let secret = |text: &str| {
             let mut value = HeaderValue::from_str(text)?;
             value.set_sensitive(true);
