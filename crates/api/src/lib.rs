@@ -4,11 +4,13 @@
 
 pub mod agent;
 pub mod catalog;
+pub mod cli;
 pub mod coordinate;
 pub mod event;
 pub mod health;
 pub mod http;
 pub mod kv;
+pub mod lock;
 pub mod operator;
 pub mod prepared_query;
 pub mod session;
@@ -16,6 +18,7 @@ mod settings;
 pub mod snapshot;
 pub mod status;
 pub mod txn;
+pub mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
