@@ -12,6 +12,7 @@ mod cluster;
 mod coordinates;
 mod events;
 pub mod local;
+mod membership;
 pub mod persist;
 mod registration;
 mod runners;
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use crate::cluster::Cluster;
+pub use crate::membership::ServerIdentity;
 pub use crate::registration::Health;
 pub use crate::runners::Counts;
 pub use crate::settings::Settings;

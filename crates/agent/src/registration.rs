@@ -340,6 +340,25 @@ impl Agent {
         })
     }
 
+    /// Forgets what configuration files registered, before they are read again.
+    pub fn forget_configured(&self) {
+        let (services, checks): (Vec<String>, Vec<String>) = self.with_local(|local| {
+            let services = local.services().filter(|local| local.source == Source::Config);
+            let checks = local.checks().filter(|local| local.source == Source::Config);
+            (
+                services.map(|local| local.service.id.clone()).collect(),
+                checks.map(|local| local.check.check_id.clone()).collect(),
+            )
+        });
+        for id in checks {
+            self.drop_check(&id);
+        }
+        for id in services {
+            self.with_local(|local| local.remove_service(&id));
+        }
+        self.note_change();
+    }
+
     /// Registers what an earlier life of this agent kept.
     pub(crate) fn load_persisted(&self) {
         for kept in self.shared.persist.services() {
