@@ -24,7 +24,7 @@ pub enum Cause {
     Url(ParseUrlError),
     /// The request or its address makes no sense; the text is Go's.
     Request(String),
-    Dial(DialError),
+    Dial(Box<DialError>),
     Tls(TlsError),
     /// The time was over before the answer's headers were complete.
     TimeoutAwaitingHeaders,

@@ -27,9 +27,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::dial::{self, Stream};
+use crate::dial::{self, DialError, Stream};
 use crate::go_text::quote;
 use crate::tls;
+
+use redirect::Trail;
 
 pub use error::{Cause, HttpError};
 pub use keep_alive::KeepAlive;
@@ -186,32 +188,44 @@ impl Client {
     }
 
     /// Sends on fresh connections, one for each redirect.
-    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+    pub async fn send(&self, mut request: Request) -> Result<Response, HttpError> {
         let deadline = self.timeout.map(|span| Instant::now() + span);
-        redirect::follow(self.redirects, request, async |request: &Request| {
-            let at = |cause| HttpError {
-                at: Some((request.method.to_string(), request.url.to_string())),
-                cause,
-            };
-            let exchange = async {
-                let mut connection = self.connect(&request.url).await?;
-                let response = connection.exchange(request, true).await?;
-                Ok((connection, response))
-            };
-            match before(deadline, exchange).await {
-                Some(Ok((connection, response))) => {
-                    Ok(Response::new(request, response, deadline, Some(connection)))
-                }
-                Some(Err(cause)) => Err(at(cause)),
-                None => Err(at(Cause::TimeoutAwaitingHeaders)),
+        let mut trail = Trail::new(self.redirects, &request);
+        loop {
+            let sent = self.send_once(&request, deadline).await;
+            let response = sent.map_err(|error| trail.failure(error))?;
+            if let Some(response) = trail.step(&mut request, response)? {
+                return Ok(response);
             }
+        }
+    }
+
+    async fn send_once(
+        &self,
+        request: &Request,
+        deadline: Option<Instant>,
+    ) -> Result<Response, HttpError> {
+        let exchange = async {
+            let mut connection = self.connect(&request.url).await?;
+            let response = connection.exchange(request, true).await?;
+            Ok((connection, response))
+        };
+        let cause = match before(deadline, exchange).await {
+            Some(Ok((connection, response))) => {
+                return Ok(Response::new(request, response, deadline, Some(connection)));
+            }
+            Some(Err(cause)) => cause,
+            None => Cause::TimeoutAwaitingHeaders,
+        };
+        Err(HttpError {
+            at: Some((request.method.to_string(), request.url.to_string())),
+            cause,
         })
-        .await
     }
 
     async fn connect(&self, url: &Url) -> Result<Connection, Cause> {
         let stream = match &url.scheme {
-            Scheme::Unix(path) => dial::unix(path).await.map_err(Cause::Dial)?,
+            Scheme::Unix(path) => dial::unix(path).await.map_err(dial_failure)?,
             Scheme::Other { name, .. } => {
                 return Err(Cause::Request(format!(
                     "unsupported protocol scheme {}",
@@ -223,7 +237,7 @@ impl Client {
             }
             Scheme::Http => dial::tcp(&url.dial_address(), None)
                 .await
-                .map_err(Cause::Dial)?,
+                .map_err(dial_failure)?,
             Scheme::Https => {
                 let tls = self
                     .tls
@@ -231,7 +245,7 @@ impl Client {
                     .ok_or_else(|| Cause::Request("https needs TLS settings".to_owned()))?;
                 let stream = dial::tcp(&url.dial_address(), None)
                     .await
-                    .map_err(Cause::Dial)?;
+                    .map_err(dial_failure)?;
                 tls.connect(stream, url.host_name(), None)
                     .await
                     .map_err(Cause::Tls)?
@@ -351,6 +365,10 @@ impl Connection {
             error::from_hyper(&error, &received)
         })
     }
+}
+
+fn dial_failure(error: DialError) -> Cause {
+    Cause::Dial(Box::new(error))
 }
 
 fn host_header(request: &Request) -> Result<HeaderValue, Cause> {
