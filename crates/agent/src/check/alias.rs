@@ -200,7 +200,7 @@ mod tests {
             "critical|Service web could not be found on node n",
         );
         check(
-            &[node_warns.clone()],
+            std::slice::from_ref(&node_warns),
             false,
             "critical|Service web could not be found on node n",
         );

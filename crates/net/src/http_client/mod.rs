@@ -40,6 +40,8 @@ pub use url::{ParseUrlError, Scheme, Url};
 
 /// A response's status line and headers fit into this, or the answer is refused.
 const HEAD_BYTES_MAX: usize = 1 << 20;
+/// `HTTP/1.1 200`: what follows is the reason, or the end of the line.
+const STATUS_LINE_BYTES_MIN: usize = 12;
 /// How much of an answer's beginning is kept to name what was wrong with it.
 const RECORDED_BYTES_MAX: usize = 512;
 
@@ -118,7 +120,7 @@ pub struct Response {
     /// As the server wrote it; `OK`, or its own words.
     pub reason: String,
     /// Go prints no space after a status code that had none.
-    reason_missing: bool,
+    has_reason: bool,
     pub headers: HeaderMap,
     /// Where the answer came from, after redirects.
     pub url: Url,
@@ -132,10 +134,10 @@ pub struct Response {
 impl Response {
     /// `200 OK`, in the server's words.
     pub fn status_line(&self) -> String {
-        if self.reason_missing {
-            self.status.as_str().to_owned()
-        } else {
+        if self.has_reason {
             format!("{} {}", self.status.as_str(), self.reason)
+        } else {
+            self.status.as_str().to_owned()
         }
     }
 
@@ -274,7 +276,7 @@ impl Response {
         };
         Response {
             status: head.status,
-            reason_missing: reason.is_empty(),
+            has_reason: !reason.is_empty() || head.extensions.get::<SpaceAfterCode>().is_some(),
             reason,
             headers: head.headers,
             url: request.url.clone(),
@@ -353,6 +355,11 @@ impl Connection {
         {
             headers.insert(header::AUTHORIZATION, value);
         }
+        let expects_length = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+        if request.body.is_empty() && expects_length {
+            // Many servers refuse these without a length, so Go states that there is nothing.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         if close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -360,12 +367,19 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.sender.send_request(built).await.map_err(|error| {
-            let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-            error::from_hyper(&error, &received)
-        })
+        let answered = self.sender.send_request(built).await;
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut response = answered.map_err(|error| error::from_hyper(&error, &received))?;
+        if received.get(STATUS_LINE_BYTES_MIN) == Some(&b' ') {
+            response.extensions_mut().insert(SpaceAfterCode);
+        }
+        Ok(response)
     }
 }
+
+/// Marks a response whose status line goes on after the code, if only with a space.
+#[derive(Clone, Copy)]
+struct SpaceAfterCode;
 
 fn dial_failure(error: DialError) -> Cause {
     Cause::Dial(Box::new(error))
