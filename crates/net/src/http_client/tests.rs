@@ -1,4 +1,5 @@
-//! Against servers that answer raw bytes. The expected texts were read off the reference's HTTP checks.
+//! Against servers that answer raw bytes. The expected texts were read off the reference's HTTP checks, but for those of a
+//! body that times out or is too large, which no check shows.
 
 use std::time::Duration;
 
