@@ -19,6 +19,7 @@ fn descend(comparison: &Match, rest: &[String], value: Value<'_>) -> bool {
     };
     match value {
         Value::Struct(record) => descend(comparison, rest, record.field(name)),
+        Value::View(record) => descend(comparison, rest, record.field(name)),
         Value::Map(entries) => match entries.entry(name) {
             Some(value) => descend(comparison, rest, value),
             None => absent(comparison),

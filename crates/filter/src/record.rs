@@ -31,6 +31,8 @@ pub enum Value<'a> {
     List(Box<dyn Iterator<Item = Value<'a>> + 'a>),
     Map(&'a dyn Entries),
     Struct(&'a dyn Record),
+    /// A struct that the row makes up when asked.
+    View(Box<dyn Record + 'a>),
 }
 
 impl<'a> Value<'a> {

@@ -10,6 +10,7 @@
 //! its fields; lists of datacenters; the `consul` service, which the leader registers like any other.
 
 mod dump;
+mod filter;
 pub(crate) mod index;
 mod noun;
 mod proxy;
@@ -23,6 +24,7 @@ mod tests;
 mod write;
 
 pub use self::dump::{DumpQuery, InternalNodeDump, InternalNodeInfo, InternalServiceDump, NodeInfo};
+pub use self::filter::{check_service_node_shape, node_service_shape, node_shape, service_node_shape};
 pub(crate) use self::noun::fold;
 pub use self::noun::{
     CONNECT_PROXY, DeregisterRequest, Locality, Node, NodeService, RegisterRequest, ServiceAddress, StringMap, Weights,
