@@ -71,7 +71,10 @@ impl Rewriter<'_> {
                 '\\' => self.escape(at)?,
                 '[' => self.class(at)?,
                 '(' => {
-                    self.group(at)?;
+                    if !self.group(at)? {
+                        // Flags change nothing about what may be repeated.
+                        continue;
+                    }
                     self.open += 1;
                 }
                 ')' => {
@@ -84,6 +87,7 @@ impl Rewriter<'_> {
                 (repeatable, repetition) = (!matches!(character, '(' | '|'), None);
                 continue;
             };
+            self.chars.next_if(|(_, next)| *next == '?');
             let end = self.here();
             if !repeatable {
                 return Err(format!("missing argument to repetition operator: `{}`", &self.text[start..end]));
@@ -92,9 +96,6 @@ impl Rewriter<'_> {
                 return Err(format!("invalid nested repetition operator: `{}`", &self.text[before..end]));
             }
             self.out.push_str(&self.text[start..end]);
-            if self.chars.next_if(|(_, next)| *next == '?').is_some() {
-                self.out.push('?');
-            }
             repetition = Some(start);
         }
         if self.open > 0 {
@@ -137,36 +138,34 @@ impl Rewriter<'_> {
         if fits { Ok(Some(end + 1)) } else { Err(format!("invalid repeat count: `{{{body}}}`")) }
     }
 
-    /// After `(`: flags and names both engines know; everything else about groups is the same.
-    fn group(&mut self, at: usize) -> Result<(), String> {
+    /// What opens at a `(`, with its name or flags. Answers whether a group is open now; flags alone open none.
+    fn group(&mut self, at: usize) -> Result<bool, String> {
         let rest = &self.text[at..];
-        if let Some(after) = rest.strip_prefix("(?") {
-            let name =
-                after.strip_prefix("P<").or_else(|| after.strip_prefix('<').filter(|a| !a.starts_with(['=', '!'])));
-            if let Some(name) = name {
-                let end = name.find('>').ok_or_else(|| format!("invalid named capture: `{rest}`"))?;
-                let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-                if end == 0 || !name[..end].bytes().all(word) {
-                    let shown = &rest[..rest.len() - name.len() + end + 1];
-                    return Err(format!("invalid named capture: `{shown}`"));
-                }
-            } else {
-                let end = after.find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')).unwrap_or(after.len());
-                if !after[end..].starts_with([':', ')']) {
-                    let shown = after[end..].chars().next().map_or(0, char::len_utf8) + end;
-                    return Err(match &after[end..] {
-                        "" => format!("missing closing ): `{}`", self.text),
-                        _ => format!("invalid or unsupported Perl syntax: `(?{}`", &after[..shown]),
-                    });
-                }
-            }
-            // The question mark is part of the opening, not a repetition.
-            self.chars.next();
-            self.out.push_str("(?");
-        } else {
+        let Some(after) = rest.strip_prefix("(?") else {
             self.out.push('(');
-        }
-        Ok(())
+            return Ok(true);
+        };
+        let bare = || after.strip_prefix('<').filter(|name| !name.starts_with(['=', '!']));
+        let length = if let Some(name) = after.strip_prefix("P<").or_else(bare) {
+            let end = name.find('>').ok_or_else(|| format!("invalid named capture: `{rest}`"))?;
+            let length = rest.len() - name.len() + end + 1;
+            let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if end == 0 || !name[..end].bytes().all(word) {
+                return Err(format!("invalid named capture: `{}`", &rest[..length]));
+            }
+            length
+        } else {
+            let flags = after.find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')).unwrap_or(after.len());
+            let length = 2 + flags + after[flags..].chars().next().map_or(0, char::len_utf8);
+            if !after[flags..].starts_with([':', ')']) {
+                return Err(format!("invalid or unsupported Perl syntax: `{}`", &rest[..length]));
+            }
+            length
+        };
+        let opening = &rest[..length];
+        self.out.push_str(opening);
+        self.chars.by_ref().take(opening.chars().count() - 1).for_each(drop);
+        Ok(!opening.ends_with(')'))
     }
 
     fn escape(&mut self, at: usize) -> Result<(), String> {

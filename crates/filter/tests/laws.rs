@@ -1,7 +1,5 @@
 //! What holds of any text: parsing ends, never panics, keeps its bounds, and says where it stopped.
 
-use std::time::Instant;
-
 use filter::{Entries, Filter, MAX_DEPTH, MAX_TEXT_BYTES, Record, Shape, Value};
 use proptest::prelude::{Strategy, any, prop, proptest};
 
@@ -96,11 +94,9 @@ fn depth_and_length_are_bounded() {
 
 #[test]
 fn unclosed_groups_do_not_multiply_the_work() {
-    let begun = Instant::now();
+    // Parsing each group twice would take 2^63 steps, and never end.
     let text = format!("{}A == a", "(".repeat(MAX_DEPTH - 1));
     assert!(refusal(&text).ends_with("rule \"grouping\": Unmatched parentheses"));
-    // Parsing each group twice would take 2^63 steps.
-    assert!(begun.elapsed().as_secs() < 10);
 }
 
 fn tokens() -> impl Strategy<Value = String> {
