@@ -76,6 +76,20 @@ pub enum Step {
     RemoveCheck { id: String, request: DeregisterRequest },
 }
 
+impl Step {
+    /// What the step is about, for logs.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Step::Node(_) => "node".to_owned(),
+            Step::Service { id, .. } => format!("service {id}"),
+            Step::Check { id, .. } => format!("check {id}"),
+            Step::RemoveService { id, .. } => format!("removal of service {id}"),
+            Step::RemoveCheck { id, .. } => format!("removal of check {id}"),
+        }
+    }
+}
+
 impl Local {
     /// The service of this id.
     #[must_use]
@@ -332,16 +346,16 @@ fn same_service(local: &mut LocalService, theirs: &NodeService) -> bool {
         ours.tagged_addresses.get_or_insert_with(BTreeMap::new).extend(reserved);
     }
     let ours = &local.service;
-    ours.is_same(theirs)
+    ours.same_content(theirs)
 }
 
 fn same_check(local: &LocalCheck, theirs: &HealthCheck) -> bool {
     if local.deferred_until.is_none() {
-        return local.check.is_same(theirs);
+        return local.check.same_content(theirs);
     }
     // The output is on its way in its own time.
     let theirs = HealthCheck { output: local.check.output.clone(), ..theirs.clone() };
-    local.check.is_same(&theirs)
+    local.check.same_content(&theirs)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 
 pub mod agent;
 pub mod catalog;
+pub mod cli;
 pub mod coordinate;
 pub mod event;
 pub mod health;
 pub mod http;
 pub mod kv;
+pub mod lock;
 pub mod operator;
 pub mod prepared_query;
 pub mod session;
@@ -16,7 +18,9 @@ mod settings;
 pub mod snapshot;
 pub mod status;
 pub mod txn;
+pub mod watch;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ::agent::{Agent, Cluster};
@@ -29,13 +33,27 @@ pub struct Api {
     pub settings: Settings,
     pub cluster: Cluster,
     pub agent: Agent,
+    pub hooks: Hooks,
     pub routes: Routes,
 }
+
+/// What only the process as a whole can do.
+pub struct Hooks {
+    /// The configuration as it is meant, secrets hidden.
+    pub debug_config: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Reads the configuration again and applies what may change; returns once it is applied.
+    pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
+    /// Begins to leave and stop.
+    pub leave: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A reload under way.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Api {
     /// Puts the table of routes together.
     #[must_use]
-    pub fn new(settings: Settings, cluster: Cluster, agent: Agent) -> Self {
+    pub fn new(settings: Settings, cluster: Cluster, agent: Agent, hooks: Hooks) -> Self {
         let routes = [
             agent::http::routes(),
             catalog::http::routes(),
@@ -50,7 +68,7 @@ impl Api {
             status::http::routes(),
             txn::http::routes(),
         ];
-        Api { settings, cluster, agent, routes: Routes::new(routes.into_iter().flatten().collect()) }
+        Api { settings, cluster, agent, hooks, routes: Routes::new(routes.into_iter().flatten().collect()) }
     }
 
     /// On whose behalf a request runs. With ACLs off every token is as good as none.

@@ -1,5 +1,7 @@
 //! What of the configuration concerns the API.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ::http::header::{HeaderName, HeaderValue};
@@ -10,7 +12,15 @@ use crate::http::Network;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub datacenter: String,
+    pub primary_datacenter: String,
     pub node_name: String,
+    pub node_id: String,
+    pub advertise_address: String,
+    pub server_port: u16,
+    pub serf_lan_port: u16,
+    pub serf_wan_port: Option<u16>,
+    pub bootstrap: bool,
+    pub build_date: String,
     /// The version that this agent reports.
     pub version: String,
     /// When the process started.
@@ -32,4 +42,8 @@ pub struct Settings {
     /// Where the web page lives, when it is enabled.
     pub ui_path: Option<String>,
     pub disable_coordinates: bool,
+    /// `limits.http_max_conns_per_client`; changes with a reload. Zero is no limit.
+    pub max_conns_per_client: Arc<AtomicUsize>,
+    /// A request head may take this many bytes.
+    pub max_header_bytes: usize,
 }

@@ -1,1 +1,11 @@
-//! Placeholder wall, filled next.
+//! Outbound connections: sockets, TLS and a small HTTP/1.1 client.
+//!
+//! Always true: nothing here is global (no shared pools, no process-wide TLS provider); every wait can be bounded by
+//! the caller; failures read as Go words them, because check outputs and command line errors carry these texts to
+//! users and scripts.
+//! Not here: servers, gossip, what the bytes mean.
+
+pub mod dial;
+pub mod go_text;
+pub mod http_client;
+pub mod tls;

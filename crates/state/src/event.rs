@@ -97,6 +97,12 @@ impl Ring {
         self.events.push_back(event);
     }
 
+    /// The Lamport time of the next event that is fired here.
+    #[must_use]
+    pub fn next_time(&self) -> u64 {
+        self.events.back().map_or(1, |last| last.lamport_time + 1)
+    }
+
     /// The remembered events of a name (`""`: all) that the token may see, oldest first, and their index.
     #[must_use]
     pub fn list(&self, name: &str, may: &dyn Authorizer) -> (Index, Vec<UserEvent>) {

@@ -192,9 +192,7 @@ async fn node_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Re
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
     let key = answer_key(req, "node-services");
     serve_query(api, req, asker, &query, key.as_deref(), |mut found| {
-        if let Some(services) = &mut found.services {
-            filter.retain_arcs(services);
-        }
+        filter.retain_arcs(&mut found.services);
         Ok(Answered::json(&found))
     })
     .await

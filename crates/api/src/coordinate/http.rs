@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use state::coordinate::{Coord, Coordinate, CoordinateList, NodeCoordinates};
+use state::catalog::{NodeQuery, NodesQuery};
+use state::coordinate::{Coord, Coordinate, CoordinateListNodes, CoordinateNode};
 
 use crate::Api;
 use crate::http::{
@@ -72,7 +73,7 @@ async fn datacenters(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Re
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     enabled(api)?;
     let segment = req.param("segment").unwrap_or("").to_owned();
-    serve_query(api, req, asker, &CoordinateList {}, None, |mut coordinates| {
+    serve_query(api, req, asker, &CoordinateListNodes(NodesQuery::default()), None, |mut coordinates| {
         coordinates.retain(|coordinate| segment.is_empty() || coordinate.segment == segment);
         Ok(Answered::json(&coordinates))
     })
@@ -86,7 +87,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
         return Err(Failure::bad_request("Missing node name"));
     }
     let segment = req.param("segment").map(str::to_owned);
-    serve_query(api, req, asker, &NodeCoordinates { node }, None, |mut coordinates| {
+    serve_query(api, req, asker, &CoordinateNode(NodeQuery { node, ..NodeQuery::default() }), None, |mut coordinates| {
         coordinates.retain(|coordinate| segment.as_ref().is_none_or(|segment| coordinate.segment == *segment));
         Ok(if coordinates.is_empty() { Answered::Missing } else { Answered::json(&coordinates) })
     })
@@ -110,6 +111,6 @@ async fn update(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     let sent: Update =
         decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     let coordinate = Coordinate { node: sent.node, segment: sent.segment, coord: sent.coord };
-    api.cluster.update_coordinate(coordinate, &*asker.may).await?;
+    api.cluster.update_coordinate(coordinate, &*asker.may)?;
     Ok(Reply::empty())
 }

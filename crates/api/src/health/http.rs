@@ -5,7 +5,7 @@ use state::health::{ChecksInState, HealthFilter, HealthNodeChecks, HealthService
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, serve_query, source,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, serve_query, source,
 };
 
 /// The routes of this concept.
@@ -163,14 +163,5 @@ fn passing(req: &Request) -> Result<bool, Failure> {
         None => Ok(false),
         Some("") => Ok(true),
         Some(text) => parse_bool(text).ok_or_else(|| Failure::bad_request("Invalid value for ?passing")),
-    }
-}
-
-/// The words of Go's `strconv.ParseBool`.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
     }
 }

@@ -33,7 +33,7 @@ pub fn finish(api: &Api, reply: Reply, pretty: bool, is_gzip: bool) -> Wire {
         }
         Body::Full(mut bytes) => {
             if is_json && (pretty || api.settings.is_dev) {
-                bytes = wire::json::indent(&bytes, pretty).into();
+                bytes = indent(&bytes, pretty);
             }
             if is_gzip && bytes.len() >= GZIP_MIN {
                 bytes = gzip(&bytes);
@@ -124,6 +124,55 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Four spaces a level, as Go's `json.MarshalIndent` shows it; a newline at the end for `?pretty`.
+fn indent(json: &[u8], newline: bool) -> Bytes {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for (at, &byte) in json.iter().enumerate() {
+        if in_text {
+            out.push(byte);
+            (in_text, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+            continue;
+        }
+        let next = json.get(at + 1).copied();
+        match byte {
+            b'"' => {
+                in_text = true;
+                out.push(byte);
+            }
+            b'{' | b'[' => {
+                out.push(byte);
+                depth += 1;
+                if !matches!(next, Some(b'}' | b']')) {
+                    new_line(&mut out, depth);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if !matches!(json.get(at.wrapping_sub(1)), Some(b'{' | b'[')) {
+                    new_line(&mut out, depth);
+                }
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                new_line(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            other => out.push(other),
+        }
+    }
+    if newline {
+        out.push(b'\n');
+    }
+    out.into()
+}
+
+fn new_line(out: &mut Vec<u8>, depth: usize) {
+    out.push(b'\n');
+    out.resize(out.len() + depth * 4, b' ');
+}
+
 fn gzip(bytes: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
     encoder.write_all(bytes).expect("writing to memory does not fail");
@@ -165,7 +214,15 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT_ENCODING;
 
-    use super::accepts_gzip;
+    use super::{accepts_gzip, indent};
+
+    #[test]
+    fn json_is_indented_like_go_does() {
+        let json = br#"{"a":[1,{"b":"x\\\",{["}],"c":{},"d":[]}"#;
+        let pretty = "{\n    \"a\": [\n        1,\n        {\n            \"b\": \"x\\\\\\\",{[\"\n        }\n    ],\n    \"c\": {},\n    \"d\": []\n}";
+        assert_eq!(indent(json, false), pretty);
+        assert_eq!(indent(b"true", true), "true\n");
+    }
 
     #[test]
     fn gzip_is_negotiated() {

@@ -75,3 +75,13 @@ impl From<state::Error> for Failure {
         Failure::new(status, error.to_string())
     }
 }
+
+impl From<server::Error> for Failure {
+    fn from(error: server::Error) -> Self {
+        match error {
+            server::Error::Refused(error) => error.into(),
+            server::Error::Busy => Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
+            other => Failure::internal(other.to_string()),
+        }
+    }
+}

@@ -23,7 +23,7 @@ use http::{Method, StatusCode};
 
 pub use self::encode::{Wire, finish};
 pub use self::failure::Failure;
-pub use self::options::{CacheControl, Options, datacenter, parse_uint, parse_uint_error, read_options, token};
+pub use self::options::{CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token};
 pub use self::path::{cleaned, is_printable};
 pub use self::read::{Answered, X_CACHE, BodyMeta, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};

@@ -82,6 +82,16 @@ pub fn parse_uint_error(text: &str) -> String {
     format!("strconv.ParseUint: parsing {text:?}: {reason}")
 }
 
+/// The words of Go's `strconv.ParseBool`.
+#[must_use]
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 fn consistency(api: &Api, req: &Request) -> Result<(ReadMode, bool, Option<Duration>), Failure> {
     let (mut stale, consistent) = (req.has("stale"), req.has("consistent"));
     let cached = req.has("cached") && api.settings.use_cache;

@@ -1,5 +1,7 @@
 //! The one way in which a route answers a query: options, blocking, headers, encode once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
@@ -22,7 +24,7 @@ pub enum Answered {
 impl Answered {
     /// A value as Go would encode it.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Self {
-        Answered::Json(wire::json::to_vec(value).into())
+        Answered::Json(wire::json::to_vec(value).expect("what we answer can be encoded").into())
     }
 }
 
@@ -43,22 +45,22 @@ pub async fn serve_query<Q: Query>(
     if let Some(key) = key
         && let Some(encoded) = api.cluster.answers().get(key)
         && encoded.index > options.read.min_index
-        && api.cluster.is_fresh(options.read.mode)
+        && api.cluster.may_answer_from_memory(options.read.mode)
     {
-        let mut reply = Reply::encoded(encoded.body.clone());
+        let mut reply = Reply::encoded(encoded.body);
         let meta = api.cluster.meta(encoded.index, options.read.mode);
         set_meta(&mut reply.headers, &meta, shows_mode(&req.path));
         cache_headers(&mut reply.headers, &options, true);
         return Ok(reply);
     }
     let mut seen = Seen::default();
-    let (answer, evaluated) = api.cluster.read_seen(query, &options.read, &asker.may, &mut seen).await?;
+    let (answer, state) = api.cluster.read_seen(query, &options.read, &asker.may, &mut seen).await?;
     let Answer { answer, meta } = answer;
     let mut reply = match render(answer)? {
         Answered::Json(body) => {
             if let Some(key) = key {
                 let encoded = Encoded { body: body.clone(), index: meta.index };
-                api.cluster.answers().put(key, seen, evaluated, encoded);
+                api.cluster.answers().put(key, &seen, encoded, || Arc::ptr_eq(&api.cluster.state(), &state));
             }
             Reply::encoded(body)
         }

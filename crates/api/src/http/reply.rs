@@ -44,7 +44,7 @@ impl Reply {
 
     /// 200 with `value` as Go would encode it.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Self {
-        Reply::encoded(wire::json::to_vec(value).into())
+        Reply::encoded(wire::json::to_vec(value).expect("what we answer can be encoded").into())
     }
 
     /// 200 with JSON that is encoded already.

@@ -4,14 +4,19 @@
 //! text (CVE-2025-11392, CVE-2021-28156). A body is capped before it is read, with or without a length.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 
 use super::Failure;
+
+/// Between two parts of a body a client may pause this long.
+const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// The body of a request: from the network, or given whole by a test.
 pub type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -26,7 +31,8 @@ pub struct Request {
     query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub remote: Option<SocketAddr>,
-    body: Option<Incoming>,
+    /// In a mutex only because a body can be sent but not shared between threads; nobody contends for it.
+    body: Mutex<Option<Incoming>>,
 }
 
 /// The query text cannot be decoded (a stray `%`): answered before anything else looks at it.
@@ -45,7 +51,7 @@ impl Request {
         let raw_query = uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
         let path = percent_decode_str(uri.path()).decode_utf8_lossy().into_owned();
-        Ok(Request { method, path, raw_query, query, headers, remote, body: Some(body) })
+        Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })
     }
 
     /// The first value of a query parameter.
@@ -101,10 +107,13 @@ impl Request {
         {
             return Err(too_large(length));
         }
-        let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let Some(mut body) = self.body.get_mut().take() else { return Ok(Bytes::new()) };
         let expected = body.size_hint().exact().unwrap_or(0);
         let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
-        while let Some(frame) = body.frame().await {
+        loop {
+            let frame = tokio::time::timeout(BODY_WAIT, body.frame()).await;
+            let frame = frame.map_err(|_| Failure::new(http::StatusCode::REQUEST_TIMEOUT, "request body is too slow"))?;
+            let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Failure::new(http::StatusCode::BAD_REQUEST, error.to_string()))?;
             if let Ok(chunk) = frame.into_data() {
                 if whole.len() + chunk.len() > limit {
@@ -121,7 +130,7 @@ impl Request {
 
     /// Takes the body to stream it (snapshot restore).
     pub fn take_body(&mut self) -> Option<Incoming> {
-        self.body.take()
+        self.body.get_mut().take()
     }
 }
 

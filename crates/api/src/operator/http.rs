@@ -6,7 +6,8 @@ use acl::Access;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
-use state::usage::{ServiceUsage, UsageQuery};
+use state::catalog::NodesQuery;
+use state::usage::{OperatorUsage, ServiceUsage};
 use state::{Command, Index, Outcome};
 use wire::duration::GoDuration;
 use wire::time::GoTime;
@@ -211,7 +212,7 @@ async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Resul
             last_index: server.last_index,
             healthy: server.leader,
             voter: server.voter,
-            stable_since: GoTime::from_system(api.settings.started).truncated_to_second().to_string(),
+            stable_since: since_second(api),
         })
         .collect();
     let healthy = servers.iter().any(|server| server.leader);
@@ -266,7 +267,7 @@ async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result
             last_term: server.last_term,
             last_index: server.last_index,
             healthy: server.leader,
-            stable_since: GoTime::from_system(api.settings.started).to_string(),
+            stable_since: since(api).to_string(),
             read_replica: false,
             status: if server.leader { "leader" } else { "voter" },
             meta: api.agent.node_meta(),
@@ -297,9 +298,19 @@ struct Usage {
 
 async fn usage(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let options = read_options(api, req)?;
-    let found = api.cluster.read(&UsageQuery {}, &options.read, &asker.may).await?;
+    let found = api.cluster.read(&OperatorUsage(NodesQuery::default()), &options.read, &asker.may).await?;
     let usage = BTreeMap::from([(api.settings.datacenter.clone(), found.answer)]);
     let mut reply = Reply::json(&Usage { usage, meta: BodyMeta::new(&found.meta) });
     set_meta(&mut reply.headers, &found.meta, true);
     Ok(reply)
+}
+
+fn since(api: &Api) -> GoTime {
+    let since = api.settings.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    GoTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+/// Compat: the health answer shows whole seconds, the state answer all of them.
+fn since_second(api: &Api) -> String {
+    GoTime::from_unix(since(api).unix_seconds(), 0).to_string()
 }

@@ -1,6 +1,7 @@
 //! `/v1/query`.
 
 use http::Method;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 use state::catalog::CheckServiceNode;
 use state::prepared_query::{
@@ -8,6 +9,7 @@ use state::prepared_query::{
     PreparedQueryList, PreparedQueryRequest, UPDATE,
 };
 use state::Command;
+use state::coordinate::Source;
 
 use crate::Api;
 use crate::http::{
@@ -138,12 +140,24 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
             Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax"))
         })?,
     };
-    let query = PreparedQueryExecute { query_id_or_name: name.to_owned(), connect: req.has("connect") };
+    let own = Source { node: api.settings.node_name.clone(), ..Source::default() };
+    let ip = source_ip(req).map(|ip| ip.to_string()).unwrap_or_default();
+    let near = req.param("near").unwrap_or("").to_owned();
+    let query = PreparedQueryExecute {
+        query_id_or_name: name.to_owned(),
+        connect: req.has("connect"),
+        source: Source { node: near, ip, ..Source::default() },
+        agent: own,
+    };
     let found = api.cluster.read(&query, &options.read, &asker.may).await?;
     let (executed, meta) = (found.answer, found.meta);
-    let near = req.filled("near").map_or_else(|| executed.query.service.near.clone(), str::to_owned);
-    let source_ip = source_ip(req);
-    let nodes = api.agent.order_instances(executed.nodes, &near, source_ip, limit);
+    let mut nodes = executed.nodes;
+    if !executed.is_sorted {
+        nodes.shuffle(&mut rand::rng());
+    }
+    if limit > 0 {
+        nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
     let meta_inside = BodyMeta { index: 1, ..BodyMeta::new(&meta) };
     let response = ExecuteResponse {
         service: executed.query.service.service,

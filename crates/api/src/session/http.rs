@@ -104,8 +104,8 @@ impl<'de> Deserialize<'de> for LockDelay {
                 let nanos = if number < SECONDS_BELOW { number.saturating_mul(1_000_000_000) } else { number };
                 Ok(LockDelay(Some(nanos)))
             }
-            // Compat: other types are ignored.
-            _ => Ok(LockDelay(None)),
+            // Compat: other types count as zero.
+            _ => Ok(LockDelay(Some(0))),
         }
     }
 }

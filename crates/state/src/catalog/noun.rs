@@ -154,7 +154,8 @@ impl NodeService {
     }
 
     /// Whether registering `other` over this would change nothing but indexes.
-    pub(crate) fn same_content(&self, other: &NodeService) -> bool {
+    #[must_use]
+    pub fn same_content(&self, other: &NodeService) -> bool {
         self.kind == other.kind
             && self.id == other.id
             && self.service == other.service
@@ -176,7 +177,8 @@ impl NodeService {
 
 impl Node {
     /// Whether registering `other` over this would change nothing but indexes. Names differ by case only.
-    pub(crate) fn same_content(&self, other: &Node) -> bool {
+    #[must_use]
+    pub fn same_content(&self, other: &Node) -> bool {
         self.id == other.id
             && fold(&self.node) == fold(&other.node)
             && self.address == other.address

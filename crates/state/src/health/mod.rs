@@ -8,6 +8,7 @@
 //!
 //! Not here: running checks, which is the agents' work.
 
+pub(crate) mod filter;
 mod query;
 mod table;
 mod write;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wire::duration::GoDuration;
 
+pub use self::filter::check_shape;
 pub(crate) use self::query::with_checks;
 pub use self::query::{
     ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
@@ -123,7 +125,8 @@ impl HealthCheck {
     ///
     /// Compat: `Type`, `Interval`, `Timeout` and `ExposedPort` do not count, so that changing nothing else is
     /// not stored; agents of different versions would otherwise write in turns.
-    pub(crate) fn same_content(&self, other: &HealthCheck) -> bool {
+    #[must_use]
+    pub fn same_content(&self, other: &HealthCheck) -> bool {
         fold(&self.node) == fold(&other.node)
             && self.check_id == other.check_id
             && self.name == other.name
