@@ -1,1 +1,51 @@
-//! Placeholder wall, filled next.
+//! The raft log and snapshots on a disk.
+//!
+//! Below the data directory:
+//!
+//! ```text
+//! raft/lock                                  held while the directory is in use
+//! raft/log/<first index>.log                 segments of the log (see segment.rs)
+//! raft/snapshots/<term>-<index>-<millis>/    meta.json, state.bin
+//! ```
+//!
+//! Always true:
+//! - `append` returns after `fdatasync`; a new file's directory is synced before the file is relied on.
+//! - A write that finds no room leaves the log as it was; a failed sync fences the log for good.
+//! - The tail that a crash left unfinished is cut off at the next start; damage anywhere else is an error that
+//!   names file and offset. Nothing damaged is ever read as an entry or a state.
+//! - A snapshot is complete and synced under its final name, or it is not there.
+//!
+//! Not here: threads; what an entry means.
+
+mod files;
+mod log;
+mod segment;
+mod snapshot;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use replica::{LogStore, StoreError};
+
+use crate::files::RealFiles;
+use crate::log::DiskLog;
+pub use crate::snapshot::write_snapshot;
+
+/// Opens the log of a data directory, making it if need be.
+pub fn open(data_dir: &Path) -> Result<Box<dyn LogStore>, StoreError> {
+    Ok(Box::new(DiskLog::open(data_dir, RealFiles)?))
+}
+
+pub(crate) fn raft_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("raft")
+}
+
+/// An I/O error with the file that it is about.
+pub(crate) fn broken(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Broken(format!("{what} {}: {error}", path.display()))
+}
+
+/// Makes renames and new names in a directory stable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| broken(dir, "cannot sync directory", &error))
+}

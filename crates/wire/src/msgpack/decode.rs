@@ -5,9 +5,7 @@
 use std::borrow::Cow;
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
-use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, Visitor,
-};
+use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, Visitor};
 
 use super::marker::{Head, read_head};
 use super::{Error, MAX_DEPTH, raw, skip_value};
@@ -16,13 +14,7 @@ use super::{Error, MAX_DEPTH, raw, skip_value};
 pub fn from_slice<T: DeserializeOwned>(input: &[u8]) -> Result<T, Error> {
     let mut decoder = Decoder::new(input);
     let value = decoder.decode()?;
-    if decoder.is_empty() {
-        Ok(value)
-    } else {
-        Err(Error::Trailing {
-            at: decoder.position(),
-        })
-    }
+    if decoder.is_empty() { Ok(value) } else { Err(Error::Trailing { at: decoder.position() }) }
 }
 
 /// Reads values that follow each other in one buffer.
@@ -34,11 +26,7 @@ pub struct Decoder<'de> {
 
 impl<'de> Decoder<'de> {
     pub fn new(input: &'de [u8]) -> Decoder<'de> {
-        Decoder {
-            input,
-            position: 0,
-            depth: 0,
-        }
+        Decoder { input, position: 0, depth: 0 }
     }
 
     /// The next value. After an error the position is somewhere inside it.
@@ -90,25 +78,15 @@ impl<'de> Decoder<'de> {
 
     /// The first byte of the value whose head was read from `start`, for errors.
     fn unexpected(&self, start: usize, wanted: &'static str) -> Error {
-        Error::Unexpected {
-            marker: self.input.get(start).copied().unwrap_or(0),
-            wanted,
-        }
+        Error::Unexpected { marker: self.input.get(start).copied().unwrap_or(0), wanted }
     }
 
     /// Refuses counts that the rest of the input cannot hold, each item being `size` bytes at the least.
     fn admit(&self, count: usize, size: usize) -> Result<(), Error> {
-        if count > self.rest().len() / size {
-            Err(Error::Truncated)
-        } else {
-            Ok(())
-        }
+        if count > self.rest().len() / size { Err(Error::Truncated) } else { Ok(()) }
     }
 
-    fn nested<R>(
-        &mut self,
-        read: impl FnOnce(&mut Decoder<'de>) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+    fn nested<R>(&mut self, read: impl FnOnce(&mut Decoder<'de>) -> Result<R, Error>) -> Result<R, Error> {
         if self.depth == MAX_DEPTH {
             return Err(Error::TooDeep);
         }
@@ -180,11 +158,7 @@ impl<'de> Decoder<'de> {
         })
     }
 
-    fn visit_entries<V: Visitor<'de>>(
-        &mut self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn visit_entries<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Error> {
         self.admit(len, 2)?;
         self.nested(|decoder| {
             let mut entries = Entries { decoder, left: len };
@@ -323,19 +297,11 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         self.deserialize_ignored_any(visitor)
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
         self.deserialize_ignored_any(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name == raw::TOKEN {
             let bytes = self.skip()?;
             return visitor.visit_borrowed_bytes(bytes);
@@ -357,11 +323,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _len: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Error> {
         self.deserialize_seq(visitor)
     }
 
@@ -447,10 +409,7 @@ impl Elements<'_, '_> {
 impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -483,10 +442,7 @@ impl Entries<'_, '_> {
 impl<'de> de::MapAccess<'de> for &mut Entries<'_, 'de> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -512,10 +468,7 @@ impl<'a, 'de> de::EnumAccess<'de> for Variant<'a, 'de> {
     type Error = Error;
     type Variant = Variant<'a, 'de>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Variant<'a, 'de>), Error> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Variant<'a, 'de>), Error> {
         let name = self.decoder.text()?;
         let value = seed.deserialize(StrDeserializer::<Error>::new(&name))?;
         Ok((value, self))
@@ -538,11 +491,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
         de::Deserializer::deserialize_tuple(self.decoder, len, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         de::Deserializer::deserialize_struct(self.decoder, "", fields, visitor)
     }
 }

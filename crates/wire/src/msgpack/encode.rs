@@ -7,8 +7,8 @@ use serde::ser::{self, Serialize};
 
 use super::Error;
 use super::marker::{
-    ARRAY16, ARRAY32, FALSE, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, MAP16, MAP32, NIL, RAW16,
-    RAW32, TRUE, UINT8, UINT16, UINT32, UINT64,
+    ARRAY16, ARRAY32, FALSE, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, MAP16, MAP32, NIL, RAW16, RAW32, TRUE, UINT8,
+    UINT16, UINT32, UINT64,
 };
 use super::raw;
 
@@ -24,12 +24,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
 
 /// Appends one value to `out`. After an error `out` may end in part of a value.
 pub fn write_to<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), Error> {
-    let mut encoder = Encoder {
-        out,
-        fields: Vec::new(),
-        sorted: Vec::new(),
-        verbatim: false,
-    };
+    let mut encoder = Encoder { out, fields: Vec::new(), sorted: Vec::new(), verbatim: false };
     value.serialize(&mut encoder)
 }
 
@@ -246,20 +241,11 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         self.put_map_length(0)
     }
 
-    fn serialize_unit_variant(
-        self,
-        _name: &'static str,
-        _index: u32,
-        variant: &'static str,
-    ) -> Result<(), Error> {
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<(), Error> {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Error> {
         if name == raw::TOKEN {
             self.verbatim = true;
             let written = value.serialize(&mut *self);
@@ -282,20 +268,14 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a, 'o>, Error> {
-        Ok(Elements {
-            open: Open::begin(self, len, Encoder::put_array_length)?,
-        })
+        Ok(Elements { open: Open::begin(self, len, Encoder::put_array_length)? })
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Elements<'a, 'o>, Error> {
         self.serialize_seq(Some(len))
     }
 
-    fn serialize_tuple_struct(
-        self,
-        _name: &'static str,
-        len: usize,
-    ) -> Result<Elements<'a, 'o>, Error> {
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Elements<'a, 'o>, Error> {
         self.serialize_seq(Some(len))
     }
 
@@ -312,9 +292,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Entries<'a, 'o>, Error> {
-        Ok(Entries {
-            open: Open::begin(self, len, Encoder::put_map_length)?,
-        })
+        Ok(Entries { open: Open::begin(self, len, Encoder::put_map_length)? })
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a, 'o>, Error> {
@@ -323,11 +301,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         }
         self.put_map_length(len)?;
         let first = self.fields.len();
-        Ok(Fields::Struct {
-            encoder: self,
-            first,
-            declared: len,
-        })
+        Ok(Fields::Struct { encoder: self, first, declared: len })
     }
 
     fn serialize_struct_variant(
@@ -363,14 +337,7 @@ impl<'a, 'o> Open<'a, 'o> {
         let declared = len.unwrap_or(0);
         put_head(encoder, declared)?;
         let body_at = encoder.out.len();
-        Ok(Open {
-            encoder,
-            head_at,
-            body_at,
-            declared,
-            count: 0,
-            put_head,
-        })
+        Ok(Open { encoder, head_at, body_at, declared, count: 0, put_head })
     }
 
     /// Rewrites the head if another length was announced than came.
@@ -473,14 +440,8 @@ impl ser::SerializeMap for Entries<'_, '_> {
 }
 
 enum Fields<'a, 'o> {
-    Struct {
-        encoder: &'a mut Encoder<'o>,
-        first: usize,
-        declared: usize,
-    },
-    JsonNumber {
-        encoder: &'a mut Encoder<'o>,
-    },
+    Struct { encoder: &'a mut Encoder<'o>, first: usize, declared: usize },
+    JsonNumber { encoder: &'a mut Encoder<'o> },
 }
 
 impl Fields<'_, '_> {
@@ -500,18 +461,11 @@ impl Fields<'_, '_> {
     }
 
     fn finish(self) -> Result<(), Error> {
-        let Fields::Struct {
-            encoder,
-            first,
-            declared,
-        } = self
-        else {
+        let Fields::Struct { encoder, first, declared } = self else {
             return Ok(());
         };
         if encoder.fields.len() - first != declared {
-            return Err(Error::Message(
-                "msgpack: struct with another number of fields than announced".to_owned(),
-            ));
+            return Err(Error::Message("msgpack: struct with another number of fields than announced".to_owned()));
         }
         encoder.sort_fields(first);
         Ok(())
@@ -526,9 +480,7 @@ impl Encoder<'_> {
         } else if let Ok(value) = text.parse::<i64>() {
             self.put_signed(value);
         } else {
-            let value: f64 = text
-                .parse()
-                .map_err(|_| Error::Message(format!("msgpack: {text:?} is no number")))?;
+            let value: f64 = text.parse().map_err(|_| Error::Message(format!("msgpack: {text:?} is no number")))?;
             self.out.push(FLOAT64);
             self.out.extend_from_slice(&value.to_be_bytes());
         }
@@ -540,11 +492,7 @@ impl ser::SerializeStruct for Fields<'_, '_> {
     type Ok = ();
     type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         self.put(key, value)
     }
 
@@ -557,11 +505,7 @@ impl ser::SerializeStructVariant for Fields<'_, '_> {
     type Ok = ();
     type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         self.put(key, value)
     }
 

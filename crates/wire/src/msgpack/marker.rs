@@ -50,10 +50,7 @@ pub(super) fn read_head(input: &[u8]) -> Result<(Head, usize), Error> {
         0x00..=0x7f => Head::Unsigned(u64::from(marker)),
         0x80..=0x8f => Head::Map(usize::from(marker & 0x0f)),
         0x90..=0x9f => Head::Array(usize::from(marker & 0x0f)),
-        0xa0..=0xbf => Head::Raw {
-            len: usize::from(marker & 0x1f),
-            text: true,
-        },
+        0xa0..=0xbf => Head::Raw { len: usize::from(marker & 0x1f), text: true },
         NIL => Head::Nil,
         FALSE => Head::Bool(false),
         TRUE => Head::Bool(true),
@@ -64,79 +61,34 @@ pub(super) fn read_head(input: &[u8]) -> Result<(Head, usize), Error> {
         INT32 => return Ok((signed(i64::from(i32::from_be_bytes(array(input)?))), 5)),
         INT64 => return Ok((signed(i64::from_be_bytes(array(input)?)), 9)),
         UINT8 => {
-            return Ok((
-                Head::Unsigned(u64::from(u8::from_be_bytes(array(input)?))),
-                2,
-            ));
+            return Ok((Head::Unsigned(u64::from(u8::from_be_bytes(array(input)?))), 2));
         }
         UINT16 => {
-            return Ok((
-                Head::Unsigned(u64::from(u16::from_be_bytes(array(input)?))),
-                3,
-            ));
+            return Ok((Head::Unsigned(u64::from(u16::from_be_bytes(array(input)?))), 3));
         }
         UINT32 => {
-            return Ok((
-                Head::Unsigned(u64::from(u32::from_be_bytes(array(input)?))),
-                5,
-            ));
+            return Ok((Head::Unsigned(u64::from(u32::from_be_bytes(array(input)?))), 5));
         }
         UINT64 => return Ok((Head::Unsigned(u64::from_be_bytes(array(input)?)), 9)),
         FLOAT32 => return Ok((Head::Float(f64::from(f32::from_be_bytes(array(input)?))), 5)),
         FLOAT64 => return Ok((Head::Float(f64::from_be_bytes(array(input)?)), 9)),
         0xc4 => {
-            return Ok((
-                Head::Raw {
-                    len: length8(input)?,
-                    text: false,
-                },
-                2,
-            ));
+            return Ok((Head::Raw { len: length8(input)?, text: false }, 2));
         }
         0xc5 => {
-            return Ok((
-                Head::Raw {
-                    len: length16(input)?,
-                    text: false,
-                },
-                3,
-            ));
+            return Ok((Head::Raw { len: length16(input)?, text: false }, 3));
         }
         0xc6 => {
-            return Ok((
-                Head::Raw {
-                    len: length32(input)?,
-                    text: false,
-                },
-                5,
-            ));
+            return Ok((Head::Raw { len: length32(input)?, text: false }, 5));
         }
         0xd9 => {
-            return Ok((
-                Head::Raw {
-                    len: length8(input)?,
-                    text: true,
-                },
-                2,
-            ));
+            return Ok((Head::Raw { len: length8(input)?, text: true }, 2));
         }
         RAW16 => {
-            return Ok((
-                Head::Raw {
-                    len: length16(input)?,
-                    text: true,
-                },
-                3,
-            ));
+            return Ok((Head::Raw { len: length16(input)?, text: true }, 3));
         }
         RAW32 => {
-            return Ok((
-                Head::Raw {
-                    len: length32(input)?,
-                    text: true,
-                },
-                5,
-            ));
+            return Ok((Head::Raw { len: length32(input)?, text: true }, 5));
         }
         ARRAY16 => return Ok((Head::Array(length16(input)?), 3)),
         ARRAY32 => return Ok((Head::Array(length32(input)?), 5)),
@@ -147,10 +99,7 @@ pub(super) fn read_head(input: &[u8]) -> Result<(Head, usize), Error> {
         0xc9 => return ext(input, length32(input)?, 6),
         0xd4..=0xd8 => return ext(input, 1 << (marker - 0xd4), 2),
         0xc1 => {
-            return Err(Error::Unexpected {
-                marker,
-                wanted: "a value",
-            });
+            return Err(Error::Unexpected { marker, wanted: "a value" });
         }
     };
     Ok((head, 1))
@@ -169,10 +118,7 @@ fn ext(input: &[u8], len: usize, head_len: usize) -> Result<(Head, usize), Error
 
 /// The `N` bytes after the marker.
 fn array<const N: usize>(input: &[u8]) -> Result<[u8; N], Error> {
-    input[1..]
-        .first_chunk::<N>()
-        .copied()
-        .ok_or(Error::Truncated)
+    input[1..].first_chunk::<N>().copied().ok_or(Error::Truncated)
 }
 
 fn length8(input: &[u8]) -> Result<usize, Error> {

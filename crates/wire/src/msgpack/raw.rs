@@ -21,11 +21,7 @@ impl RawValue {
     /// Takes bytes that are exactly one whole value.
     pub fn new(bytes: Bytes) -> Result<RawValue, Error> {
         let len = skip_value(&bytes)?;
-        if len == bytes.len() {
-            Ok(RawValue(bytes))
-        } else {
-            Err(Error::Trailing { at: len })
-        }
+        if len == bytes.len() { Ok(RawValue(bytes)) } else { Err(Error::Trailing { at: len }) }
     }
 
     /// Encodes a value and keeps its bytes.

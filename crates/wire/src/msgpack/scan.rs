@@ -19,10 +19,7 @@ pub struct ValueScanner {
 
 impl Default for ValueScanner {
     fn default() -> ValueScanner {
-        ValueScanner {
-            position: 0,
-            open: 1,
-        }
+        ValueScanner { position: 0, open: 1 }
     }
 }
 
@@ -48,21 +45,15 @@ impl ValueScanner {
                 Head::Map(len) => (0, len as u64 * 2),
                 _ => (0, 0),
             };
-            self.position = self
-                .position
-                .checked_add(head_len + body_len)
-                .ok_or(Error::TooLong)?;
-            self.open = (self.open - 1)
-                .checked_add(children)
-                .ok_or(Error::TooLong)?;
+            self.position = self.position.checked_add(head_len + body_len).ok_or(Error::TooLong)?;
+            self.open = (self.open - 1).checked_add(children).ok_or(Error::TooLong)?;
         }
         Ok((self.position <= buffer.len()).then_some(self.position))
     }
 
     /// How many bytes the value needs at the least, from what was seen so far.
     pub fn needed(&self) -> usize {
-        self.position
-            .saturating_add(usize::try_from(self.open).unwrap_or(usize::MAX))
+        self.position.saturating_add(usize::try_from(self.open).unwrap_or(usize::MAX))
     }
 }
 

@@ -1,0 +1,411 @@
+//! Registering, deregistering, maintenance: what the agent API does to local state.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use state::Error;
+use state::catalog::NodeService;
+use state::health::HealthCheck;
+use tokio::time::Instant;
+
+use crate::Agent;
+use crate::check::definition::{CheckDefinition, CheckType};
+use crate::check::ttl::{PersistedState, no_ttl_text};
+use crate::check::{Report, Status};
+use crate::local::Source;
+use crate::persist::{PersistedCheck, PersistedService};
+use crate::runners::Counts;
+use crate::service::ServiceDefinition;
+
+/// A registration waits this long for the catalog before it answers.
+const SYNC_WAIT: Duration = Duration::from_millis(500);
+const NODE_MAINTENANCE: &str = "_node_maintenance";
+const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
+const NODE_REASON: &str =
+    "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.";
+const SERVICE_REASON: &str =
+    "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.";
+
+/// The health of one service of this agent.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// `passing`, `warning`, `critical` or `maintenance`: the worst of node and service checks.
+    pub status: &'static str,
+    pub service: Arc<NodeService>,
+    pub checks: Vec<Arc<HealthCheck>>,
+}
+
+impl Agent {
+    /// Registers a service with its checks; an existing one of the same id is replaced. Its other checks stay
+    /// unless `replace_checks`.
+    pub fn register_service(
+        &self,
+        definition: &ServiceDefinition,
+        token: &str,
+        source: Source,
+        replace_checks: bool,
+    ) -> Result<(), Error> {
+        let service = definition.node_service();
+        let checks: Vec<CheckType> = definition.all_checks().cloned().collect();
+        for check in &checks {
+            self.permit_script(check, source)?;
+        }
+        let several = checks.len() > 1;
+        let mut kept = Vec::new();
+        for (at, mut check) in checks.into_iter().enumerate() {
+            if check.check_id.is_empty() {
+                check.check_id = format!("service:{}", service.id);
+                if several {
+                    check.check_id.push_str(&format!(":{}", at + 1));
+                }
+            }
+            if check.name.is_empty() {
+                check.name = format!("Service '{}' check", service.service);
+            }
+            kept.push(check.check_id.clone());
+            self.add_check(check, Some(&service), token, source)?;
+        }
+        if replace_checks {
+            let old: Vec<String> = self.with_local(|local| {
+                local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect()
+            });
+            for id in old.iter().filter(|id| !kept.contains(id) && !id.starts_with(SERVICE_MAINTENANCE)) {
+                self.drop_check(id);
+            }
+        }
+        if source == Source::Api {
+            let persisted = PersistedService {
+                token: token.to_owned(),
+                service: Some(service.clone()),
+                source: "remote".to_owned(),
+            };
+            self.shared.persist.save_service(&persisted).map_err(not_persisted)?;
+        }
+        // The name or tags may be new: the checks of the service carry them.
+        self.with_local(|local| {
+            let stale: Vec<_> = local
+                .checks_of(&service.id)
+                .filter(|check| check.check.service_name != service.service || check.check.service_tags != service.tags)
+                .map(|check| (HealthCheck::clone(&check.check), check.token.clone(), check.source))
+                .collect();
+            for (check, token, source) in stale {
+                let service_tags = service.tags.clone();
+                let check = HealthCheck { service_name: service.service.clone(), service_tags, ..check };
+                local.put_check(check, token, source, Instant::now());
+            }
+            local.put_service(service, token.to_owned(), source);
+        });
+        self.note_change();
+        Ok(())
+    }
+
+    /// Removes a service with its checks.
+    pub fn deregister_service(&self, id: &str) -> Result<(), Error> {
+        if !self.with_local(|local| local.service(id).is_some()) {
+            return Err(unknown_service(id));
+        }
+        let checks: Vec<String> =
+            self.with_local(|local| local.checks_of(id).map(|check| check.check.check_id.clone()).collect());
+        for check in checks {
+            self.drop_check(&check);
+        }
+        self.shared.persist.remove_service(id);
+        self.with_local(|local| local.remove_service(id));
+        self.note_change();
+        Ok(())
+    }
+
+    /// Registers a check on its own.
+    pub fn register_check(&self, definition: &CheckDefinition, token: &str, source: Source) -> Result<(), Error> {
+        let mut check = definition.check.clone();
+        if check.name.is_empty() {
+            return Err(Error::invalid("Missing check name"));
+        }
+        if !check.status.is_empty() && Status::parse(&check.status).is_none() {
+            return Err(Error::invalid("Bad check status"));
+        }
+        check.validate().map_err(|reason| Error::invalid(format!("Invalid check: {reason}")))?;
+        self.permit_script(&check, source)?;
+        if check.check_id.is_empty() {
+            check.check_id.clone_from(&check.name);
+        }
+        let service = match definition.service_id.as_str() {
+            "" => None,
+            id => {
+                let service = self.with_local(|local| local.service(id).map(|local| Arc::clone(&local.service)));
+                Some(service.ok_or_else(|| Error::not_found(format!("ServiceID {id:?} does not exist")))?)
+            }
+        };
+        self.add_check(check, service.as_deref(), token, source)?;
+        self.note_change();
+        Ok(())
+    }
+
+    /// Removes a check.
+    pub fn deregister_check(&self, id: &str) -> Result<(), Error> {
+        if !self.with_local(|local| local.check(id).is_some()) {
+            return Err(unknown_check(id));
+        }
+        self.drop_check(id);
+        self.note_change();
+        Ok(())
+    }
+
+    fn drop_check(&self, id: &str) {
+        self.shared.runners.stop(id);
+        self.shared.definitions.lock().remove(id);
+        self.shared.persist.remove_check(id);
+        self.with_local(|local| local.remove_check(id));
+    }
+
+    fn permit_script(&self, check: &CheckType, source: Source) -> Result<(), Error> {
+        let settings = self.settings();
+        if !check.is_script() {
+            return Ok(());
+        }
+        match source {
+            Source::Config if !settings.enable_local_script_checks => Err(Error::failed(
+                "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or \
+                 'enable_local_script_checks' to true",
+            )),
+            Source::Api if !settings.enable_remote_script_checks => Err(Error::failed(
+                "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to \
+                 true",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_check(
+        &self,
+        check: CheckType,
+        service: Option<&NodeService>,
+        token: &str,
+        source: Source,
+    ) -> Result<(), Error> {
+        let shown = self.shown_check(&check, service);
+        if source == Source::Api {
+            let persisted = PersistedCheck {
+                check: Some(shown.clone()),
+                chk_type: Some(check.clone()),
+                token: token.to_owned(),
+                source: "remote".to_owned(),
+            };
+            self.shared.persist.save_check(&persisted).map_err(not_persisted)?;
+        }
+        self.start_check(check, shown, token, source);
+        Ok(())
+    }
+
+    fn start_check(&self, check: CheckType, mut shown: HealthCheck, token: &str, source: Source) {
+        let (id, service_id) = (shown.check_id.clone(), shown.service_id.clone());
+        // A registration over an existing check keeps what is known, so that the catalog does not flap.
+        let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
+        if let Some(known) = known.filter(|_| check.status.is_empty()) {
+            shown.status.clone_from(&known.status);
+            shown.output.clone_from(&known.output);
+        }
+        self.with_local(|local| local.put_check(shown, token.to_owned(), source, Instant::now()));
+        self.shared.runners.start(self, &id, &check, &service_id);
+        self.shared.definitions.lock().insert(id, check);
+    }
+
+    /// A check as the catalog shows it before its first result.
+    fn shown_check(&self, check: &CheckType, service: Option<&NodeService>) -> HealthCheck {
+        let span = |span: wire::duration::GoDuration| span.to_string();
+        let is_asked = check.interval.0 > 0;
+        HealthCheck {
+            node: self.settings().node_name.clone(),
+            check_id: check.check_id.clone(),
+            name: check.name.clone(),
+            status: if check.status.is_empty() { "critical".to_owned() } else { check.status.clone() },
+            notes: check.notes.clone(),
+            service_id: service.map(|service| service.id.clone()).unwrap_or_default(),
+            service_name: service.map(|service| service.service.clone()).unwrap_or_default(),
+            service_tags: service.map(|service| service.tags.clone()).unwrap_or_default(),
+            r#type: check.type_name().to_owned(),
+            interval: if is_asked { span(check.interval) } else { String::new() },
+            timeout: if is_asked { span(check.timeout) } else { String::new() },
+            ..HealthCheck::default()
+        }
+    }
+
+    /// A heartbeat of a TTL check, with what it has to say.
+    pub fn heartbeat(&self, id: &str, status: Status, output: &str) -> Result<(), Error> {
+        if !self.with_local(|local| local.check(id).is_some()) {
+            return Err(unknown_check(id));
+        }
+        let Some((output, span)) = self.shared.runners.heartbeat(id, output) else {
+            return Err(Error::failed(no_ttl_text(id)));
+        };
+        let expires = unix_now().saturating_add(i64::try_from(span.as_secs()).unwrap_or(i64::MAX));
+        let kept = PersistedState {
+            check_id: id.to_owned(),
+            output: output.clone(),
+            status: status.as_str().to_owned(),
+            expires,
+        };
+        self.shared.persist.save_state(&kept).map_err(not_persisted)?;
+        self.report(Report { check_id: id.to_owned(), status, output });
+        Ok(())
+    }
+
+    /// Takes the node into maintenance: a critical check of its own.
+    pub fn enter_node_maintenance(&self, reason: &str, token: &str) {
+        let reason = if reason.is_empty() { NODE_REASON } else { reason };
+        let check = self.maintenance_check(NODE_MAINTENANCE, "Node Maintenance Mode", reason, None);
+        self.put_maintenance(check, token);
+    }
+
+    /// Takes the node out of maintenance.
+    pub fn leave_node_maintenance(&self) {
+        if self.with_local(|local| local.check(NODE_MAINTENANCE).is_some()) {
+            self.drop_check(NODE_MAINTENANCE);
+            self.note_change();
+        }
+    }
+
+    /// Takes a service into maintenance.
+    pub fn enter_service_maintenance(&self, id: &str, reason: &str, token: &str) -> Result<(), Error> {
+        let service = self.with_local(|local| local.service(id).map(|local| Arc::clone(&local.service)));
+        let service = service.ok_or_else(|| unknown_service(id))?;
+        let reason = if reason.is_empty() { SERVICE_REASON } else { reason };
+        let check_id = format!("{SERVICE_MAINTENANCE}{id}");
+        let check = self.maintenance_check(&check_id, "Service Maintenance Mode", reason, Some(&service));
+        self.put_maintenance(check, token);
+        Ok(())
+    }
+
+    /// Takes a service out of maintenance.
+    pub fn leave_service_maintenance(&self, id: &str) -> Result<(), Error> {
+        if !self.with_local(|local| local.service(id).is_some()) {
+            return Err(unknown_service(id));
+        }
+        let check_id = format!("{SERVICE_MAINTENANCE}{id}");
+        if self.with_local(|local| local.check(&check_id).is_some()) {
+            self.drop_check(&check_id);
+            self.note_change();
+        }
+        Ok(())
+    }
+
+    fn maintenance_check(&self, id: &str, name: &str, reason: &str, service: Option<&NodeService>) -> HealthCheck {
+        let check = CheckType { check_id: id.to_owned(), name: name.to_owned(), ..CheckType::default() };
+        HealthCheck { notes: reason.to_owned(), r#type: "maintenance".to_owned(), ..self.shown_check(&check, service) }
+    }
+
+    fn put_maintenance(&self, check: HealthCheck, token: &str) {
+        if self.with_local(|local| local.check(&check.check_id).is_some()) {
+            return;
+        }
+        let persisted =
+            PersistedCheck { check: Some(check.clone()), chk_type: None, token: token.to_owned(), source: String::new() };
+        if let Err(error) = self.shared.persist.save_check(&persisted) {
+            tracing::error!(%error, "maintenance will not outlast a restart");
+        }
+        self.with_local(|local| local.put_check(check, token.to_owned(), Source::Api, Instant::now()));
+        self.note_change();
+    }
+
+    /// Waits until what was just changed is in the catalog, but not for long: the catalog follows anyhow.
+    pub async fn synced(&self) {
+        let settled = async {
+            let mut versions = self.versions();
+            while self.with_local(|local| local.is_dirty()) {
+                versions.borrow_and_update();
+                if self.with_local(|local| !local.is_dirty()) || versions.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(SYNC_WAIT, settled).await;
+    }
+
+    /// How many checks run of which sort.
+    #[must_use]
+    pub fn check_counts(&self) -> Counts {
+        let scripts = self.shared.definitions.lock().values().filter(|check| check.is_script()).count();
+        Counts { ttls: self.shared.runners.ttls(), scripts }
+    }
+
+    /// The health of one service; `None` when it is not registered here.
+    #[must_use]
+    pub fn health(&self, service_id: &str) -> Option<Health> {
+        self.with_local(|local| {
+            let service = Arc::clone(&local.service(service_id)?.service);
+            let concerns = |check: &HealthCheck| check.service_id.is_empty() || check.service_id == service_id;
+            let checks: Vec<_> =
+                local.checks().filter(|check| concerns(&check.check)).map(|check| Arc::clone(&check.check)).collect();
+            Some(Health { status: worst(&checks), service, checks })
+        })
+    }
+
+    /// Registers what an earlier life of this agent kept.
+    pub(crate) fn load_persisted(&self) {
+        for kept in self.shared.persist.services() {
+            let Some(service) = kept.service else { continue };
+            self.with_local(|local| local.put_service(service, kept.token, Source::Api));
+        }
+        for kept in self.shared.persist.checks() {
+            let Some(mut shown) = kept.check else { continue };
+            let is_orphan = !shown.service_id.is_empty()
+                && self.with_local(|local| local.service(&shown.service_id).is_none());
+            if is_orphan {
+                tracing::warn!(check = %shown.check_id, "a persisted check has lost its service; removed");
+                self.shared.persist.remove_check(&shown.check_id);
+                continue;
+            }
+            shown.node.clone_from(&self.settings().node_name);
+            let Some(check) = kept.chk_type else {
+                self.with_local(|local| local.put_check(shown, kept.token, Source::Api, Instant::now()));
+                continue;
+            };
+            if let Err(error) = self.permit_script(&check, Source::Api) {
+                tracing::error!(check = %shown.check_id, %error, "a persisted check is not run");
+                continue;
+            }
+            // Compat: a check starts critical after a restart unless its TTL has not run out.
+            "critical".clone_into(&mut shown.status);
+            shown.output.clear();
+            if let Some(last) = self.shared.persist.state(&shown.check_id, unix_now()) {
+                (shown.status, shown.output) = (last.status, last.output);
+            }
+            self.start_check(check, shown, &kept.token, Source::Api);
+        }
+    }
+}
+
+/// The worst status, as `/v1/agent/health` aggregates.
+fn worst(checks: &[Arc<HealthCheck>]) -> &'static str {
+    let is_maintenance = |id: &str| id == NODE_MAINTENANCE || id.starts_with(SERVICE_MAINTENANCE);
+    if checks.iter().any(|check| is_maintenance(&check.check_id)) {
+        return "maintenance";
+    }
+    let has = |status: &str| checks.iter().any(|check| check.status == status);
+    if has("critical") {
+        "critical"
+    } else if has("warning") {
+        "warning"
+    } else {
+        "passing"
+    }
+}
+
+fn unknown_service(id: &str) -> Error {
+    Error::not_found(format!(
+        "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
+    ))
+}
+
+fn unknown_check(id: &str) -> Error {
+    Error::not_found(format!("Unknown check ID {id:?}. Ensure that the check ID is passed, not the check name."))
+}
+
+fn not_persisted(error: std::io::Error) -> Error {
+    Error::failed(format!("failed to persist: {error}"))
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,132 @@
+//! Services as users define them, and what makes a definition acceptable.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use state::Error;
+use state::catalog::{Locality, NodeService, Proxy, ServiceAddress, ServiceConnect, Weights, faults, faults_text};
+
+use crate::check::Status;
+use crate::check::definition::CheckType;
+
+/// A service definition (`structs.ServiceDefinition`).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename = "ServiceDefinition|Alias", rename_all = "PascalCase")]
+pub struct ServiceDefinition {
+    pub kind: String,
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub name: String,
+    pub tags: Vec<String>,
+    pub address: String,
+    pub tagged_addresses: BTreeMap<String, ServiceAddress>,
+    pub meta: BTreeMap<String, String>,
+    pub port: i64,
+    pub socket_path: String,
+    pub check: Option<CheckType>,
+    pub checks: Vec<CheckType>,
+    pub weights: Option<Weights>,
+    pub token: String,
+    pub enable_tag_override: bool,
+    pub proxy: Option<Proxy>,
+    pub connect: Option<ServiceConnect>,
+    pub locality: Option<Locality>,
+}
+
+/// Metadata keys with this prefix are the agent's own.
+const RESERVED_META: &str = "consul-";
+
+impl ServiceDefinition {
+    /// Refuses what the reference refuses before it registers a service over the API.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.name.is_empty() {
+            return Err(Error::invalid("Missing service name"));
+        }
+        if matches!(self.address.as_str(), "0.0.0.0" | "::" | "[::]") {
+            return Err(Error::invalid("Invalid service address"));
+        }
+        if let Some(weights) = &self.weights {
+            check_weights(weights).map_err(|reason| Error::invalid(format!("Invalid Weights: {reason}")))?;
+        }
+        check_meta(&self.meta).map_err(|reason| Error::invalid(format!("Invalid Service Meta: {reason}")))?;
+        let service = self.node_service();
+        let faults = faults(&service, true);
+        if !faults.is_empty() {
+            return Err(Error::invalid(format!("Validation failed: {}", faults_text(&faults))));
+        }
+        for check in self.all_checks() {
+            check.validate().map_err(|reason| Error::invalid(format!("Invalid check: {reason}")))?;
+            if !check.status.is_empty() && Status::parse(&check.status).is_none() {
+                return Err(Error::invalid("Status for checks must 'passing', 'warning', 'critical'"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The checks of both spellings, empty ones passed over.
+    pub fn all_checks(&self) -> impl Iterator<Item = &CheckType> {
+        self.checks.iter().chain(&self.check).filter(|check| !check.is_empty())
+    }
+
+    /// The service as the agent keeps it.
+    #[must_use]
+    pub fn node_service(&self) -> NodeService {
+        let id = if self.id.is_empty() { &self.name } else { &self.id };
+        NodeService {
+            kind: self.kind.clone(),
+            id: id.clone(),
+            service: self.name.clone(),
+            tags: self.tags.clone(),
+            address: self.address.clone(),
+            tagged_addresses: Some(self.addresses()).filter(|addresses| !addresses.is_empty()),
+            meta: Some(self.meta.clone()).filter(|meta| !meta.is_empty()),
+            port: self.port,
+            socket_path: self.socket_path.clone(),
+            weights: Some(self.weights.clone().unwrap_or(Weights { passing: 1, warning: 1 })),
+            enable_tag_override: self.enable_tag_override,
+            locality: self.locality.clone(),
+            proxy: self.proxy.clone().unwrap_or_default(),
+            connect: self.connect.clone().unwrap_or_default(),
+            ..NodeService::default()
+        }
+    }
+
+    /// The tagged addresses, with those that an IP address implies.
+    fn addresses(&self) -> BTreeMap<String, ServiceAddress> {
+        let mut addresses = self.tagged_addresses.clone();
+        if let Ok(ip) = self.address.parse::<IpAddr>() {
+            let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+            for network in ["lan", "wan"] {
+                let implied = ServiceAddress { address: self.address.clone(), port: self.port };
+                addresses.entry(format!("{network}_{family}")).or_insert(implied);
+            }
+        }
+        addresses
+    }
+}
+
+fn check_weights(weights: &Weights) -> Result<(), &'static str> {
+    const MOST: i64 = 65_535;
+    if weights.passing < 1 {
+        Err("Passing must be greater than 0")
+    } else if weights.warning < 0 {
+        Err("Warning must be greater or equal than 0")
+    } else if weights.passing > MOST || weights.warning > MOST {
+        Err("DNS Weight must be between 0 and 65535")
+    } else {
+        Ok(())
+    }
+}
+
+fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), String> {
+    state::catalog::refuse_bad_meta("Service", Some(meta)).or_else(|reason| {
+        // The catalog's words name the kind once more; the agent's do not.
+        Err(reason.strip_prefix("Service ").map_or(reason.clone(), str::to_owned))
+    })?;
+    match meta.keys().find(|key| key.starts_with(RESERVED_META)) {
+        Some(key) => Err(format!("Couldn't load metadata pair ('{key}', '{}'): Key prefix '{RESERVED_META}' is \
+                                  reserved for internal use", meta[key])),
+        None => Ok(()),
+    }
+}

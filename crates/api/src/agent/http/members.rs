@@ -1,0 +1,94 @@
+//! The members of the gossip pool. Until gossip is built, that is this agent.
+
+use std::collections::BTreeMap;
+
+use acl::{Need, Resource};
+use serde::Serialize;
+
+use crate::Api;
+use crate::http::{Asker, Failure, Guard, Reply, Request, Route};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![Route {
+        pattern: "/v1/agent/members",
+        methods: &["GET"],
+        guard: Guard::Handler("node:read on each row"),
+        handler: |api, req, asker| Box::pin(members(api, req, asker)),
+    }]
+}
+
+/// `serf.Member`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Member {
+    pub name: String,
+    addr: String,
+    port: u16,
+    tags: BTreeMap<&'static str, String>,
+    status: u8,
+    protocol_min: u8,
+    protocol_max: u8,
+    protocol_cur: u8,
+    delegate_min: u8,
+    delegate_max: u8,
+    delegate_cur: u8,
+}
+
+/// A member that is up.
+const ALIVE: u8 = 1;
+
+/// This agent as a member of the LAN pool, or of the WAN pool.
+pub(super) fn own(api: &Api, wan: bool) -> Member {
+    let settings = &api.settings;
+    let mut tags = BTreeMap::from([
+        ("acls", "0".to_owned()),
+        ("build", format!("{}:", settings.version)),
+        ("dc", settings.datacenter.clone()),
+        ("ft_fs", "1".to_owned()),
+        ("ft_si", "1".to_owned()),
+        ("id", settings.node_id.clone()),
+        ("port", settings.server_port.to_string()),
+        ("raft_vsn", "3".to_owned()),
+        ("role", "consul".to_owned()),
+        ("segment", String::new()),
+        ("vsn", "2".to_owned()),
+        ("vsn_max", "3".to_owned()),
+        ("vsn_min", "2".to_owned()),
+    ]);
+    match settings.serf_wan_port {
+        Some(port) if !wan => {
+            tags.insert("wan_join_port", port.to_string());
+        }
+        _ => {}
+    }
+    Member {
+        name: if wan { format!("{}.{}", settings.node_name, settings.datacenter) } else { settings.node_name.clone() },
+        addr: settings.advertise_address.clone(),
+        port: if wan { settings.serf_wan_port.unwrap_or(0) } else { settings.serf_lan_port },
+        tags,
+        status: ALIVE,
+        protocol_min: 1,
+        protocol_max: 5,
+        protocol_cur: 2,
+        delegate_min: 2,
+        delegate_max: 5,
+        delegate_cur: 4,
+    }
+}
+
+async fn members(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    // Compat: here the flag needs a value.
+    let wan = req.filled("wan").is_some();
+    match req.filled("segment") {
+        Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
+        None | Some("_all") => {}
+        Some(_) => {
+            return Err(Failure::internal("Network segments are not supported in this version of Consul"));
+        }
+    }
+    let members: Vec<Member> = std::iter::once(own(api, wan))
+        .filter(|_| !wan || api.settings.serf_wan_port.is_some())
+        .filter(|member| asker.may.allows(Need::read(Resource::Node(&member.name))))
+        .collect();
+    Ok(Reply::json(&members))
+}

@@ -1,0 +1,233 @@
+//! This agent as a process: what it is, how it is configured, reload, leave, maintenance.
+
+use std::collections::BTreeMap;
+
+use acl::Access;
+use serde::Serialize;
+use state::coordinate::Coord;
+
+use super::members;
+use crate::Api;
+use crate::http::{Asker, Failure, Guard, Reply, Request, Route};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route {
+            pattern: "/v1/agent/self",
+            methods: &["GET"],
+            guard: Guard::Agent(Access::Read),
+            handler: |api, req, asker| Box::pin(about(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/version",
+            methods: &["GET"],
+            guard: Guard::Open("the reference tells everybody its version"),
+            handler: |api, req, asker| Box::pin(version(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/maintenance",
+            methods: &["PUT"],
+            guard: Guard::Node(Access::Write),
+            handler: |api, req, asker| Box::pin(maintenance(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/reload",
+            methods: &["PUT"],
+            guard: Guard::Agent(Access::Write),
+            handler: |api, req, asker| Box::pin(reload(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/leave",
+            methods: &["PUT"],
+            guard: Guard::Agent(Access::Write),
+            handler: |api, req, asker| Box::pin(leave(api, req, asker)),
+        },
+    ]
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShortConfig<'a> {
+    datacenter: &'a str,
+    primary_datacenter: &'a str,
+    node_name: &'a str,
+    #[serde(rename = "NodeID")]
+    node_id: &'a str,
+    revision: &'a str,
+    server: bool,
+    version: &'a str,
+    build_date: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct About<'a> {
+    config: ShortConfig<'a>,
+    debug_config: serde_json::Value,
+    coord: Option<Coord>,
+    member: members::Member,
+    stats: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    meta: BTreeMap<String, String>,
+}
+
+async fn about(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    let settings = &api.settings;
+    Ok(Reply::json(&About {
+        config: ShortConfig {
+            datacenter: &settings.datacenter,
+            primary_datacenter: &settings.primary_datacenter,
+            node_name: &settings.node_name,
+            node_id: &settings.node_id,
+            revision: "",
+            server: true,
+            version: &settings.version,
+            build_date: &settings.build_date,
+        },
+        debug_config: (api.hooks.debug_config)(),
+        coord: (!settings.disable_coordinates).then(Coord::default),
+        member: members::own(api, false),
+        stats: stats(api),
+        meta: api.agent.node_meta(),
+    }))
+}
+
+fn stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
+    let settings = &api.settings;
+    let raft = api.cluster.server().stats();
+    let (services, checks) = api.agent.with_local(|local| (local.services().count(), local.checks().count()));
+    let counts = api.agent.check_counts();
+    let leader = api.cluster.leader_address().unwrap_or_default();
+    let configuration: Vec<String> = api
+        .cluster
+        .raft_configuration()
+        .iter()
+        .map(|peer| format!("{{Suffrage:Voter ID:{} Address:{}}}", peer.id, peer.address))
+        .collect();
+    let version = settings.version.clone();
+    BTreeMap::from([
+        (
+            "agent",
+            BTreeMap::from([
+                ("check_monitors", counts.scripts.to_string()),
+                ("check_ttls", counts.ttls.to_string()),
+                ("checks", checks.to_string()),
+                ("services", services.to_string()),
+            ]),
+        ),
+        (
+            "build",
+            BTreeMap::from([
+                ("prerelease", String::new()),
+                ("revision", String::new()),
+                ("version", version),
+                ("version_metadata", String::new()),
+            ]),
+        ),
+        (
+            "consul",
+            BTreeMap::from([
+                ("acl", "disabled".to_owned()),
+                ("bootstrap", settings.bootstrap.to_string()),
+                ("known_datacenters", "1".to_owned()),
+                ("leader", raft.is_leader.to_string()),
+                ("leader_addr", leader),
+                ("server", "true".to_owned()),
+            ]),
+        ),
+        (
+            "raft",
+            BTreeMap::from([
+                ("applied_index", raft.applied_index.to_string()),
+                ("commit_index", raft.commit_index.to_string()),
+                ("fsm_pending", "0".to_owned()),
+                ("last_contact", "0".to_owned()),
+                ("last_log_index", raft.last_log_index.to_string()),
+                ("last_log_term", raft.last_log_term.to_string()),
+                ("last_snapshot_index", raft.last_snapshot_index.to_string()),
+                ("last_snapshot_term", raft.last_snapshot_term.to_string()),
+                ("latest_configuration", format!("[{}]", configuration.join(" "))),
+                ("latest_configuration_index", "0".to_owned()),
+                ("num_peers", "0".to_owned()),
+                ("protocol_version", "3".to_owned()),
+                ("protocol_version_max", "3".to_owned()),
+                ("protocol_version_min", "0".to_owned()),
+                ("snapshot_version_max", "1".to_owned()),
+                ("snapshot_version_min", "0".to_owned()),
+                ("state", if raft.is_leader { "Leader" } else { "Follower" }.to_owned()),
+                ("term", raft.term.to_string()),
+            ]),
+        ),
+        (
+            "runtime",
+            BTreeMap::from([
+                ("arch", arch().to_owned()),
+                ("cpu_count", cpus().to_string()),
+                ("goroutines", tokio::runtime::Handle::current().metrics().num_alive_tasks().to_string()),
+                ("max_procs", tokio::runtime::Handle::current().metrics().num_workers().to_string()),
+                ("os", std::env::consts::OS.to_owned()),
+                ("version", concat!("rust ", env!("CARGO_PKG_RUST_VERSION")).to_owned()),
+            ]),
+        ),
+    ])
+}
+
+/// The architecture in Go's words, which scripts compare.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[derive(Serialize)]
+struct Version<'a> {
+    #[serde(rename = "SHA")]
+    sha: &'a str,
+    #[serde(rename = "BuildDate")]
+    build_date: &'a str,
+    #[serde(rename = "HumanVersion")]
+    human_version: &'a str,
+    #[serde(rename = "FIPS")]
+    fips: &'a str,
+}
+
+async fn version(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    let settings = &api.settings;
+    Ok(Reply::json(&Version {
+        sha: "",
+        build_date: &settings.build_date,
+        human_version: &settings.version,
+        fips: "",
+    }))
+}
+
+/// `?enable`, which maintenance routes need.
+pub(super) fn enable(req: &Request) -> Result<bool, Failure> {
+    let text = req.filled("enable").ok_or_else(|| Failure::bad_request("Missing value for enable"))?;
+    crate::http::parse_bool(text).ok_or_else(|| Failure::bad_request(format!("Invalid value for enable: {text:?}")))
+}
+
+async fn maintenance(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    if enable(req)? {
+        api.agent.enter_node_maintenance(req.param("reason").unwrap_or(""), &asker.token);
+    } else {
+        api.agent.leave_node_maintenance();
+    }
+    api.agent.synced().await;
+    Ok(Reply::empty())
+}
+
+async fn reload(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    (api.hooks.reload)().await.map_err(Failure::internal)?;
+    Ok(Reply::empty())
+}
+
+async fn leave(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    (api.hooks.leave)();
+    Ok(Reply::empty())
+}

@@ -1,0 +1,69 @@
+//! Canonical paths: what Go's `ServeMux` redirects, and what Consul refuses to route.
+
+/// The canonical form of a decoded path: no empty, `.` or `..` segments, trailing slash kept. `None` when
+/// the path is canonical already.
+#[must_use]
+pub fn cleaned(path: &str) -> Option<String> {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    let mut clean = String::with_capacity(path.len());
+    for segment in &segments {
+        clean.push('/');
+        clean.push_str(segment);
+    }
+    if path.ends_with('/') || clean.is_empty() {
+        clean.push('/');
+    }
+    (clean != path).then_some(clean)
+}
+
+/// Whether every character may stand in a path (`disable_http_unprintable_char_filter` is off).
+#[must_use]
+pub fn is_printable(path: &str) -> bool {
+    path.chars().all(|character| {
+        character == ' '
+            || !(character.is_control()
+                || character.is_whitespace()
+                || matches!(character,
+                    '\u{ad}' | '\u{600}'..='\u{605}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{10ffff}'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cleaned, is_printable};
+
+    #[test]
+    fn paths_are_cleaned_like_go_does() {
+        for (path, clean) in [
+            ("/v1/kv/a", None),
+            ("/v1/kv/a/", None),
+            ("/", None),
+            ("/v1/kv//a", Some("/v1/kv/a")),
+            ("/v1/kv/../agent/self", Some("/v1/agent/self")),
+            ("/v1/kv/./a/", Some("/v1/kv/a/")),
+            ("/../..", Some("/")),
+            ("", Some("/")),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), clean, "{path}");
+        }
+    }
+
+    #[test]
+    fn unprintable_paths_are_told_apart() {
+        assert!(is_printable("/v1/kv/a b/ü/\u{fffd}"));
+        for bad in ["/\0", "/\n", "/\u{200b}", "/\u{a0}", "/\u{7f}"] {
+            assert!(!is_printable(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The table of routes. A route cannot be written down without saying who may use it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use acl::{Access, Authorizer, Need, Resource};
+
+use super::{Failure, Reply, Request};
+use crate::Api;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// The query or command behind it authorizes itself where it is executed.
+    Executed,
+    /// Rows or names that are known only to the handler: it asks `req`'s authorizer itself, and the
+    /// permissions are those named here for documentation and for the authorization test.
+    Handler(&'static str),
+    /// This agent: `agent:<access>` on its own node name.
+    Agent(Access),
+    /// This agent's node: `node:<access>`.
+    Node(Access),
+    /// `operator:<access>`.
+    Operator(Access),
+    /// Nothing is asked, for the reason given.
+    Open(&'static str),
+}
+
+/// What a handler gives back.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
+
+/// A handler: borrows the API and the request for as long as it runs.
+pub type Handler = for<'a> fn(&'a Api, &'a mut Request, &'a Asker) -> Answer<'a>;
+
+/// On whose behalf a request runs.
+pub struct Asker {
+    /// The token as sent, for what is registered with it.
+    pub token: String,
+    pub may: std::sync::Arc<dyn Authorizer>,
+}
+
+/// One route of the table.
+pub struct Route {
+    /// A path, or a prefix when it ends in `/`.
+    pub pattern: &'static str,
+    /// In the order of the `Allow` header. Empty: the handler answers for methods itself.
+    pub methods: &'static [&'static str],
+    pub guard: Guard,
+    pub handler: Handler,
+}
+
+impl Guard {
+    /// Refuses, or lets the handler run.
+    pub fn check(self, may: &dyn Authorizer, node: &str) -> Result<(), Failure> {
+        let (resource, access) = match self {
+            Guard::Executed | Guard::Handler(_) | Guard::Open(_) => return Ok(()),
+            Guard::Agent(access) => (Resource::Agent(node), access),
+            Guard::Node(access) => (Resource::Node(node), access),
+            Guard::Operator(access) => (Resource::Operator, access),
+        };
+        Ok(may.require(Need { resource, access })?)
+    }
+}
+
+/// All routes, found by path: an exact pattern wins, else the longest prefix.
+pub struct Routes {
+    exact: HashMap<&'static str, Route>,
+    prefixes: Vec<Route>,
+}
+
+impl Routes {
+    /// Orders the table for look-up. Patterns are unique.
+    #[must_use]
+    pub fn new(routes: Vec<Route>) -> Self {
+        let (mut prefixes, exact): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route| route.pattern.ends_with('/'));
+        prefixes.sort_by_key(|route| std::cmp::Reverse(route.pattern.len()));
+        let count = exact.len();
+        let exact: HashMap<_, _> = exact.into_iter().map(|route| (route.pattern, route)).collect();
+        assert_eq!(count, exact.len(), "two routes share a pattern");
+        Routes { exact, prefixes }
+    }
+
+    /// The route of a canonical path.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&Route> {
+        self.exact.get(path).or_else(|| self.prefixes.iter().find(|route| path.starts_with(route.pattern)))
+    }
+
+    /// Whether `path` with a slash behind it is a prefix route (answered with a redirect).
+    #[must_use]
+    pub fn lacks_slash(&self, path: &str) -> bool {
+        self.prefixes.iter().any(|route| route.pattern.strip_suffix('/') == Some(path))
+    }
+
+    /// Every route, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.exact.values().chain(&self.prefixes)
+    }
+}

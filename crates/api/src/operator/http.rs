@@ -1,0 +1,316 @@
+//! `/v1/operator`: raft configuration, autopilot, usage.
+
+use std::collections::BTreeMap;
+
+use acl::Access;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
+use state::catalog::NodesQuery;
+use state::usage::{OperatorUsage, ServiceUsage};
+use state::{Command, Index, Outcome};
+use wire::duration::GoDuration;
+use wire::time::GoTime;
+
+use crate::Api;
+use crate::http::{
+    Asker, BodyMeta, Failure, Guard, Reply, Request, Route, datacenter, decode, parse_uint, parse_uint_error,
+    read_options, set_meta,
+};
+
+/// The routes of this concept.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route {
+            pattern: "/v1/operator/raft/configuration",
+            methods: &["GET"],
+            guard: Guard::Operator(Access::Read),
+            handler: |api, req, asker| Box::pin(raft_configuration(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/autopilot/configuration",
+            methods: &["GET", "PUT"],
+            guard: Guard::Executed,
+            handler: |api, req, asker| Box::pin(autopilot_configuration(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/autopilot/health",
+            methods: &["GET"],
+            guard: Guard::Operator(Access::Read),
+            handler: |api, req, asker| Box::pin(autopilot_health(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/autopilot/state",
+            methods: &["GET"],
+            guard: Guard::Operator(Access::Read),
+            handler: |api, req, asker| Box::pin(autopilot_state(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/usage",
+            methods: &["GET"],
+            guard: Guard::Executed,
+            handler: |api, req, asker| Box::pin(usage(api, req, asker)),
+        },
+    ]
+}
+
+/// `structs.RaftServer`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RaftServer {
+    #[serde(rename = "ID")]
+    id: String,
+    node: String,
+    address: String,
+    leader: bool,
+    protocol_version: &'static str,
+    voter: bool,
+    last_index: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RaftConfiguration {
+    servers: Vec<RaftServer>,
+    index: u64,
+}
+
+async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
+    let servers = api.cluster.raft_configuration();
+    let servers = servers
+        .into_iter()
+        .map(|server| RaftServer {
+            id: server.id,
+            node: server.node,
+            address: server.address,
+            leader: server.leader,
+            protocol_version: "3",
+            voter: server.voter,
+            last_index: server.last_index,
+        })
+        .collect();
+    Ok(Reply::json(&RaftConfiguration { servers, index: 0 }))
+}
+
+async fn autopilot_configuration(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    if req.method == http::Method::PUT {
+        return set_autopilot(api, req, asker).await;
+    }
+    let options = read_options(api, req)?;
+    let found = api.cluster.read(&AutopilotGet {}, &options.read, &asker.may).await?;
+    Ok(Reply::json(&found.answer.unwrap_or_default()))
+}
+
+/// `api.AutopilotConfiguration` as a client sends it: what is left out takes its default.
+#[derive(Debug, Deserialize)]
+#[serde(default, rename = "AutopilotConfiguration", rename_all = "PascalCase")]
+struct SentConfig {
+    cleanup_dead_servers: bool,
+    last_contact_threshold: GoDuration,
+    max_trailing_logs: u64,
+    min_quorum: u64,
+    server_stabilization_time: GoDuration,
+    redundancy_zone_tag: String,
+    disable_upgrade_migration: bool,
+    upgrade_version_tag: String,
+    create_index: u64,
+    modify_index: u64,
+}
+
+impl Default for SentConfig {
+    fn default() -> Self {
+        let config = Config::default();
+        SentConfig {
+            cleanup_dead_servers: config.cleanup_dead_servers,
+            last_contact_threshold: config.last_contact_threshold,
+            max_trailing_logs: config.max_trailing_logs,
+            min_quorum: config.min_quorum,
+            server_stabilization_time: config.server_stabilization_time,
+            redundancy_zone_tag: String::new(),
+            disable_upgrade_migration: false,
+            upgrade_version_tag: String::new(),
+            create_index: 0,
+            modify_index: 0,
+        }
+    }
+}
+
+async fn set_autopilot(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    datacenter(api, req)?;
+    let body = decode::whole(req).await?;
+    let sent: SentConfig = decode::strict(&body)
+        .map_err(|error| Failure::bad_request(format!("Error parsing autopilot config: {error}")))?;
+    let mut config = Config {
+        cleanup_dead_servers: sent.cleanup_dead_servers,
+        last_contact_threshold: sent.last_contact_threshold,
+        max_trailing_logs: sent.max_trailing_logs,
+        min_quorum: sent.min_quorum,
+        server_stabilization_time: sent.server_stabilization_time,
+        redundancy_zone_tag: sent.redundancy_zone_tag,
+        disable_upgrade_migration: sent.disable_upgrade_migration,
+        upgrade_version_tag: sent.upgrade_version_tag,
+        create_index: Index(0),
+        modify_index: Index(0),
+    };
+    let cas = req.param("cas").map(str::to_owned);
+    if let Some(text) = &cas {
+        let index = parse_uint(text)
+            .ok_or_else(|| Failure::bad_request(format!("Error parsing cas value: {}", parse_uint_error(text))))?;
+        config.modify_index = Index(index);
+    }
+    let request =
+        AutopilotSetConfigRequest { datacenter: api.settings.datacenter.clone(), config, cas: cas.is_some() };
+    match api.cluster.write(Command::Autopilot(request), &*asker.may).await? {
+        Outcome::Decided(done) => Ok(Reply::json(&done)),
+        _ => Ok(Reply::json(&true)),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ServerHealth {
+    #[serde(rename = "ID")]
+    id: String,
+    name: String,
+    address: String,
+    serf_status: &'static str,
+    version: String,
+    leader: bool,
+    last_contact: &'static str,
+    last_term: u64,
+    last_index: u64,
+    healthy: bool,
+    voter: bool,
+    stable_since: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OperatorHealth {
+    healthy: bool,
+    failure_tolerance: u64,
+    servers: Vec<ServerHealth>,
+}
+
+async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    datacenter(api, req)?;
+    let servers: Vec<_> = api
+        .cluster
+        .raft_configuration()
+        .into_iter()
+        .map(|server| ServerHealth {
+            id: server.id,
+            name: server.node,
+            address: server.address,
+            serf_status: "alive",
+            version: api.settings.version.clone(),
+            leader: server.leader,
+            last_contact: "0s",
+            last_term: server.last_term,
+            last_index: server.last_index,
+            healthy: server.leader,
+            voter: server.voter,
+            stable_since: since_second(api),
+        })
+        .collect();
+    let healthy = servers.iter().any(|server| server.leader);
+    let reply = Reply::json(&OperatorHealth { healthy, failure_tolerance: 0, servers });
+    Ok(if healthy { reply } else { reply.with_status(StatusCode::TOO_MANY_REQUESTS) })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StateServer {
+    #[serde(rename = "ID")]
+    id: String,
+    name: String,
+    address: String,
+    node_status: &'static str,
+    version: String,
+    last_contact: &'static str,
+    last_term: u64,
+    last_index: u64,
+    healthy: bool,
+    stable_since: String,
+    read_replica: bool,
+    status: &'static str,
+    meta: BTreeMap<String, String>,
+    node_type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AutopilotState {
+    healthy: bool,
+    failure_tolerance: u64,
+    optimistic_failure_tolerance: u64,
+    servers: BTreeMap<String, StateServer>,
+    leader: String,
+    voters: Vec<String>,
+}
+
+async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    datacenter(api, req)?;
+    let known = api.cluster.raft_configuration();
+    let leader = known.iter().find(|server| server.leader).map(|server| server.id.clone()).unwrap_or_default();
+    let voters = known.iter().filter(|server| server.voter).map(|server| server.id.clone()).collect();
+    let servers = known.into_iter().map(|server| {
+        let shown = StateServer {
+            id: server.id.clone(),
+            name: server.node,
+            address: server.address,
+            node_status: "alive",
+            version: api.settings.version.clone(),
+            last_contact: "0s",
+            last_term: server.last_term,
+            last_index: server.last_index,
+            healthy: server.leader,
+            stable_since: since(api).to_string(),
+            read_replica: false,
+            status: if server.leader { "leader" } else { "voter" },
+            meta: api.agent.node_meta(),
+            node_type: if server.voter { "voter" } else { "non-voter" },
+        };
+        (server.id, shown)
+    });
+    let servers: BTreeMap<_, _> = servers.collect();
+    let healthy = !leader.is_empty();
+    Ok(Reply::json(&AutopilotState {
+        healthy,
+        failure_tolerance: 0,
+        optimistic_failure_tolerance: 0,
+        servers,
+        leader,
+        voters,
+    }))
+}
+
+/// `structs.Usage`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Usage {
+    usage: BTreeMap<String, ServiceUsage>,
+    #[serde(flatten)]
+    meta: BodyMeta,
+}
+
+async fn usage(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
+    let found = api.cluster.read(&OperatorUsage(NodesQuery::default()), &options.read, &asker.may).await?;
+    let usage = BTreeMap::from([(api.settings.datacenter.clone(), found.answer)]);
+    let mut reply = Reply::json(&Usage { usage, meta: BodyMeta::new(&found.meta) });
+    set_meta(&mut reply.headers, &found.meta, true);
+    Ok(reply)
+}
+
+fn since(api: &Api) -> GoTime {
+    let since = api.settings.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    GoTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+/// Compat: the health answer shows whole seconds, the state answer all of them.
+fn since_second(api: &Api) -> String {
+    GoTime::from_unix(since(api).unix_seconds(), 0).to_string()
+}

@@ -1,0 +1,204 @@
+//! `/v1/query`.
+
+use http::Method;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+use state::catalog::CheckServiceNode;
+use state::prepared_query::{
+    CREATE, DELETE, DnsOptions, PreparedQuery, PreparedQueryExecute, PreparedQueryExplain, PreparedQueryGet,
+    PreparedQueryList, PreparedQueryRequest, UPDATE,
+};
+use state::Command;
+use state::coordinate::Source;
+
+use crate::Api;
+use crate::http::{
+    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, method_not_allowed,
+    read_options, serve_query, set_meta,
+};
+
+const SPECIFIC: &[&str] = &["GET", "PUT", "DELETE"];
+const READ: &[&str] = &["GET"];
+
+/// The routes of this concept.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route {
+            pattern: "/v1/query",
+            methods: &["GET", "POST"],
+            guard: Guard::Executed,
+            handler: |api, req, asker| Box::pin(general(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/query/",
+            // Which methods there are depends on what follows.
+            methods: &[],
+            guard: Guard::Executed,
+            handler: |api, req, asker| Box::pin(specific(api, req, asker)),
+        },
+    ]
+}
+
+async fn general(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    if req.method == Method::POST {
+        return create(api, req, asker).await;
+    }
+    serve_query(api, req, asker, &PreparedQueryList {}, None, |queries| Ok(Answered::json(&queries))).await
+}
+
+#[derive(Serialize)]
+struct Created {
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let mut query = body(api, req).await?;
+    if !query.id.is_empty() {
+        return Err(Failure::internal("ID must be empty when creating a new prepared query"));
+    }
+    query.id = uuid::Uuid::new_v4().to_string();
+    let id = query.id.clone();
+    write(api, asker, CREATE, query).await?;
+    Ok(Reply::json(&Created { id }))
+}
+
+async fn body(api: &Api, req: &mut Request) -> Result<PreparedQuery, Failure> {
+    datacenter(api, req)?;
+    let body = decode::whole(req).await?;
+    if body.is_empty() {
+        return Ok(PreparedQuery::default());
+    }
+    decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))
+}
+
+async fn write(api: &Api, asker: &Asker, op: &str, query: PreparedQuery) -> Result<(), Failure> {
+    let request = PreparedQueryRequest { datacenter: api.settings.datacenter.clone(), op: op.to_owned(), query };
+    api.cluster.write(Command::PreparedQuery(request), &*asker.may).await?;
+    Ok(())
+}
+
+async fn specific(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let path = req.rest("/v1/query/").to_owned();
+    let execute = path.strip_suffix("/execute");
+    let explain = path.strip_suffix("/explain");
+    let methods = if execute.is_some() || explain.is_some() { READ } else { SPECIFIC };
+    if req.method == Method::OPTIONS {
+        return Ok(allow(methods, Reply::empty()));
+    }
+    if !methods.contains(&req.method.as_str()) {
+        // Compat: here the list of methods does not name OPTIONS.
+        return Err(method_not_allowed(&req.method, methods, false));
+    }
+    if let Some(name) = execute {
+        return self::execute(api, req, asker, name).await;
+    }
+    if let Some(name) = explain {
+        return self::explain(api, req, asker, name).await;
+    }
+    match req.method {
+        Method::PUT => {
+            let query = PreparedQuery { id: path, ..body(api, req).await? };
+            write(api, asker, UPDATE, query).await?;
+            Ok(Reply::empty())
+        }
+        Method::DELETE => {
+            datacenter(api, req)?;
+            write(api, asker, DELETE, PreparedQuery { id: path, ..PreparedQuery::default() }).await?;
+            Ok(Reply::empty())
+        }
+        _ => {
+            let query = PreparedQueryGet { query_id: path };
+            serve_query(api, req, asker, &query, None, |queries| Ok(Answered::json(&queries))).await
+        }
+    }
+}
+
+/// `structs.PreparedQueryExecuteResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExecuteResponse {
+    service: String,
+    nodes: Vec<CheckServiceNode>,
+    #[serde(rename = "DNS")]
+    dns: DnsOptions,
+    datacenter: String,
+    peer_name: String,
+    failovers: u64,
+    #[serde(flatten)]
+    meta: BodyMeta,
+}
+
+async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<Reply, Failure> {
+    let mut options = read_options(api, req)?;
+    // Executions do not block.
+    options.read.min_index = state::Index(0);
+    let limit = match req.filled("limit") {
+        None => 0,
+        Some(text) => text.parse::<i64>().map_err(|_| {
+            Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax"))
+        })?,
+    };
+    let own = Source { node: api.settings.node_name.clone(), ..Source::default() };
+    let ip = source_ip(req).map(|ip| ip.to_string()).unwrap_or_default();
+    let near = req.param("near").unwrap_or("").to_owned();
+    let query = PreparedQueryExecute {
+        query_id_or_name: name.to_owned(),
+        connect: req.has("connect"),
+        source: Source { node: near, ip, ..Source::default() },
+        agent: own,
+    };
+    let found = api.cluster.read(&query, &options.read, &asker.may).await?;
+    let (executed, meta) = (found.answer, found.meta);
+    let mut nodes = executed.nodes;
+    if !executed.is_sorted {
+        nodes.shuffle(&mut rand::rng());
+    }
+    if limit > 0 {
+        nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    let meta_inside = BodyMeta { index: 1, ..BodyMeta::new(&meta) };
+    let response = ExecuteResponse {
+        service: executed.query.service.service,
+        nodes,
+        dns: executed.query.dns,
+        datacenter: api.settings.datacenter.clone(),
+        peer_name: executed.query.service.peer,
+        failovers: 0,
+        meta: meta_inside,
+    };
+    let mut reply = Reply::json(&response);
+    set_meta(&mut reply.headers, &server::QueryMeta { index: state::Index(1), ..meta }, true);
+    Ok(reply)
+}
+
+/// Whom `near=_ip` means: the first address of `X-Forwarded-For`, else the sender's.
+fn source_ip(req: &Request) -> Option<std::net::IpAddr> {
+    let forwarded = req.header("x-forwarded-for").and_then(|list| list.split(',').next());
+    match forwarded.map(str::trim).filter(|first| !first.is_empty()) {
+        Some(first) => first.parse().ok(),
+        None => req.remote.map(|remote| remote.ip()),
+    }
+}
+
+/// `structs.PreparedQueryExplainResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExplainResponse {
+    query: PreparedQuery,
+    #[serde(flatten)]
+    meta: BodyMeta,
+}
+
+async fn explain(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<Reply, Failure> {
+    let mut options = read_options(api, req)?;
+    options.read.min_index = state::Index(0);
+    let query = PreparedQueryExplain { query_id_or_name: name.to_owned() };
+    let found = api.cluster.read(&query, &options.read, &asker.may).await?;
+    let meta = BodyMeta { index: 1, ..BodyMeta::new(&found.meta) };
+    let mut reply = Reply::json(&ExplainResponse { query: found.answer, meta });
+    set_meta(&mut reply.headers, &server::QueryMeta { index: state::Index(1), ..found.meta }, true);
+    Ok(reply)
+}
+

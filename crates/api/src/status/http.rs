@@ -1,0 +1,36 @@
+//! `/v1/status`.
+
+use crate::Api;
+use crate::http::{Asker, Failure, Guard, Reply, Request, Route, datacenter};
+
+/// The routes of this concept.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let guard = Guard::Open("the reference tells everybody who leads");
+    vec![
+        Route {
+            pattern: "/v1/status/leader",
+            methods: &["GET"],
+            guard,
+            handler: |api, req, asker| Box::pin(leader(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/status/peers",
+            methods: &["GET"],
+            guard,
+            handler: |api, req, asker| Box::pin(peers(api, req, asker)),
+        },
+    ]
+}
+
+async fn leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    datacenter(api, req)?;
+    Ok(Reply::json(&api.cluster.leader_address().unwrap_or_default()))
+}
+
+async fn peers(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    datacenter(api, req)?;
+    let servers = api.cluster.raft_configuration();
+    let addresses: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+    Ok(Reply::json(&addresses))
+}

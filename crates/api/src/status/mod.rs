@@ -1,0 +1,2 @@
+//! How one speaks of this concept over HTTP.
+pub mod http;

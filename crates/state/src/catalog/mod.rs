@@ -1,0 +1,55 @@
+//! The catalog: nodes and the services on them (`/v1/catalog`).
+//!
+//! Always true:
+//! - Names and ids of nodes, services and checks are found in any case and shown as they were written.
+//! - What is on a node goes with it; what a service has goes with the service; a name belongs to one node id.
+//! - Registering what is already there moves no index and wakes nobody.
+//! - A write touches the services whose answers show it and no others.
+//!
+//! Not here: virtual addresses, gateways, imported services and everything else of the mesh beyond carrying
+//! its fields; lists of datacenters; the `consul` service, which the leader registers like any other.
+
+mod dump;
+pub(crate) mod index;
+mod noun;
+mod proxy;
+mod query;
+mod register;
+mod row;
+mod snapshot;
+mod table;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use self::dump::{DumpQuery, InternalNodeDump, InternalNodeInfo, InternalServiceDump, NodeInfo};
+pub(crate) use self::noun::fold;
+pub use self::noun::{
+    CONNECT_PROXY, DeregisterRequest, Locality, Node, NodeService, RegisterRequest, ServiceAddress, StringMap, Weights,
+    meta_matches,
+};
+pub use self::proxy::{
+    AccessLogs, Expose, ExposePath, MeshGateway, Proxy, ServiceConnect, TransparentProxy, Upstream, faults, faults_text,
+};
+pub use self::query::{
+    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceList,
+    CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
+};
+pub(crate) use self::query::{may_read, no_peer};
+pub(crate) use self::register::{authorize_service, deregister, prepare_service, refuse_bad_node, register};
+pub use self::row::{CheckServiceNode, NodeServiceList, NodeServices, ServiceNode};
+pub(crate) use self::snapshot::{records, restore};
+pub use self::table::Instance;
+pub(crate) use self::table::{Pair, Table, Triple};
+pub use self::write::{SERF_HEALTH, refuse_bad_meta};
+pub(crate) use self::write::{as_expected, missing_node, put_node, put_service, remove_node, remove_service};
+
+static S: filter::Shape = filter::Shape::String;
+pub fn node_shape() -> &'static filter::Shape { &S }
+pub fn service_node_shape() -> &'static filter::Shape { &S }
+pub fn node_service_shape() -> &'static filter::Shape { &S }
+pub fn check_service_node_shape() -> &'static filter::Shape { &S }
+impl filter::Record for Node {}
+impl filter::Record for ServiceNode {}
+impl filter::Record for NodeService {}
+impl filter::Record for CheckServiceNode {}
