@@ -7,11 +7,11 @@
 //! - A check that is gone runs no more.
 
 pub mod check;
-mod check_task;
 mod cluster;
 mod coordinates;
 mod events;
 pub mod local;
+mod membership;
 pub mod persist;
 mod registration;
 mod runners;
@@ -25,10 +25,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use state::catalog::Node;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use crate::cluster::Cluster;
+pub use crate::membership::ServerIdentity;
 pub use crate::registration::Health;
 pub use crate::runners::Counts;
 pub use crate::settings::Settings;
@@ -71,12 +72,13 @@ impl Agent {
     #[must_use]
     pub fn start(settings: Settings, cluster: Cluster) -> Self {
         let persist = Persist::new(settings.data_dir.clone());
+        let (runners, reports) = Runners::new(settings.check_output_max);
         let shared = Shared {
             persist,
             cluster,
             local: Mutex::default(),
             definitions: Mutex::default(),
-            runners: Runners::default(),
+            runners,
             events: Events::default(),
             dirty: Notify::new(),
             version: watch::Sender::new(0),
@@ -86,6 +88,7 @@ impl Agent {
         let agent = Agent { shared: Arc::new(shared) };
         agent.load_persisted();
         tokio::spawn(sync::run(agent.clone()));
+        tokio::spawn(agent.clone().take_reports(reports));
         tokio::spawn(agent.clone().reap());
         agent
     }
@@ -111,10 +114,6 @@ impl Agent {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.shared.cluster
-    }
-
-    pub(crate) fn runners(&self) -> &Runners {
-        &self.shared.runners
     }
 
     /// Looks at or changes what is registered.
@@ -178,6 +177,18 @@ impl Agent {
         }
     }
 
+    async fn take_reports(self, mut reports: mpsc::Receiver<Report>) {
+        loop {
+            tokio::select! {
+                report = reports.recv() => match report {
+                    Some(report) => self.report(report),
+                    None => return,
+                },
+                () = self.stopped() => return,
+            }
+        }
+    }
+
     /// Takes the result of a check.
     pub fn report(&self, report: Report) {
         let settings = &self.shared.settings;
@@ -190,6 +201,7 @@ impl Agent {
         });
         if at_once {
             tracing::debug!(check = %report.check_id, status, "check changed");
+            self.shared.runners.changed.notify_waiters();
         }
         self.note_change();
     }

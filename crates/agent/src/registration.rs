@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::Agent;
 use crate::check::definition::{CheckDefinition, CheckType};
+use crate::check::script::{Allowed, Origin, permission};
 use crate::check::ttl::{PersistedState, no_ttl_text};
 use crate::check::{Report, Status};
 use crate::local::Source;
@@ -159,21 +160,17 @@ impl Agent {
     }
 
     fn permit_script(&self, check: &CheckType, source: Source) -> Result<(), Error> {
-        let settings = self.settings();
         if !check.is_script() {
             return Ok(());
         }
-        match source {
-            Source::Config if !settings.enable_local_script_checks => Err(Error::failed(
-                "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or \
-                 'enable_local_script_checks' to true",
-            )),
-            Source::Api if !settings.enable_remote_script_checks => Err(Error::failed(
-                "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to \
-                 true",
-            )),
-            _ => Ok(()),
-        }
+        let settings = self.settings();
+        let origin = match source {
+            Source::Config => Origin::Local,
+            Source::Api => Origin::Remote,
+        };
+        let allowed =
+            Allowed { local: settings.enable_local_script_checks, remote: settings.enable_remote_script_checks };
+        permission(origin, allowed).map_err(Error::failed)
     }
 
     fn add_check(
@@ -193,12 +190,17 @@ impl Agent {
             };
             self.shared.persist.save_check(&persisted).map_err(not_persisted)?;
         }
-        self.start_check(check, shown, token, source);
-        Ok(())
+        self.start_check(check, shown, token, source)
     }
 
-    fn start_check(&self, check: CheckType, mut shown: HealthCheck, token: &str, source: Source) {
-        let (id, service_id) = (shown.check_id.clone(), shown.service_id.clone());
+    fn start_check(
+        &self,
+        check: CheckType,
+        mut shown: HealthCheck,
+        token: &str,
+        source: Source,
+    ) -> Result<(), Error> {
+        let id = shown.check_id.clone();
         // A registration over an existing check keeps what is known, so that the catalog does not flap.
         let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
         if let Some(known) = known.filter(|_| check.status.is_empty()) {
@@ -206,8 +208,9 @@ impl Agent {
             shown.output.clone_from(&known.output);
         }
         self.with_local(|local| local.put_check(shown, token.to_owned(), source, Instant::now()));
-        self.shared.runners.start(self, &id, &check, &service_id);
-        self.shared.definitions.lock().insert(id, check);
+        self.shared.definitions.lock().insert(id.clone(), check.clone());
+        self.shared.runners.changed.notify_waiters();
+        self.shared.runners.start(self, &id, &check).map_err(Error::failed)
     }
 
     /// A check as the catalog shows it before its first result.
@@ -340,6 +343,25 @@ impl Agent {
         })
     }
 
+    /// Forgets what configuration files registered, before they are read again.
+    pub fn forget_configured(&self) {
+        let (services, checks): (Vec<String>, Vec<String>) = self.with_local(|local| {
+            let services = local.services().filter(|local| local.source == Source::Config);
+            let checks = local.checks().filter(|local| local.source == Source::Config);
+            (
+                services.map(|local| local.service.id.clone()).collect(),
+                checks.map(|local| local.check.check_id.clone()).collect(),
+            )
+        });
+        for id in checks {
+            self.drop_check(&id);
+        }
+        for id in services {
+            self.with_local(|local| local.remove_service(&id));
+        }
+        self.note_change();
+    }
+
     /// Registers what an earlier life of this agent kept.
     pub(crate) fn load_persisted(&self) {
         for kept in self.shared.persist.services() {
@@ -370,7 +392,10 @@ impl Agent {
             if let Some(last) = self.shared.persist.state(&shown.check_id, unix_now()) {
                 (shown.status, shown.output) = (last.status, last.output);
             }
-            self.start_check(check, shown, &kept.token, Source::Api);
+            let id = shown.check_id.clone();
+            if let Err(error) = self.start_check(check, shown, &kept.token, Source::Api) {
+                tracing::error!(check = %id, %error, "a persisted check is not run");
+            }
         }
     }
 }

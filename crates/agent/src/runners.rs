@@ -1,28 +1,43 @@
-//! The checks that run: which task or timer belongs to which check.
+//! The checks that run: which runner belongs to which check, and who takes their reports.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use acl::{AllowAll, Authorizer};
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use server::{ReadMode, ReadOptions};
+use state::catalog::{CatalogNodeServices, NodeQuery};
+use state::health::{HealthCheck, HealthNodeChecks};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::Agent;
-use crate::check::Report;
+use crate::check::alias::{self, Alias, Seen};
 use crate::check::definition::{CheckType, Kind};
+use crate::check::probe::{Probe, Surroundings, Trust};
+use crate::check::runner::{Runner, Schedule, TtlRunner, turns};
+use crate::check::thresholds::Thresholds;
 use crate::check::ttl::Ttl;
+use crate::check::{Report, Status};
 
-/// What runs for a check.
+/// Reports wait here for the local state; runners wait when it is full.
+const REPORTS_MAX: usize = 256;
+
+/// What runs for a check; dropping it ends that.
 enum Running {
-    /// A timer; the task expires it.
-    Ttl { ttl: Ttl, task: AbortHandle },
-    /// A task that asks again and again.
-    Task(AbortHandle),
+    Ttl(TtlRunner),
+    /// Held for its drop.
+    Probe { _runner: Runner },
 }
 
 /// Everything that runs.
-#[derive(Default)]
 pub(crate) struct Runners {
     running: Mutex<HashMap<String, Running>>,
+    reports: mpsc::Sender<Report>,
+    turns: Arc<Semaphore>,
+    surroundings: Surroundings,
+    /// A check of this agent changed: alias checks look again.
+    pub changed: Arc<Notify>,
 }
 
 /// How many run of which sort, for `/v1/agent/self`.
@@ -33,90 +48,139 @@ pub struct Counts {
 }
 
 impl Runners {
-    /// Starts a check in the place of whatever ran under its id.
-    pub fn start(&self, agent: &Agent, check_id: &str, check: &CheckType, service_id: &str) {
+    /// The runners, and the reports that they will make.
+    pub fn new(output_bytes_max: usize) -> (Self, mpsc::Receiver<Report>) {
+        let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+        let trust = Trust::new(net::tls::Settings::default());
+        let runners = Runners {
+            running: Mutex::default(),
+            reports,
+            turns: turns(),
+            surroundings: Surroundings::new(output_bytes_max, trust, std::env::var("DOCKER_HOST").ok()),
+            changed: Arc::new(Notify::new()),
+        };
+        (runners, inbox)
+    }
+
+    /// Starts a check in the place of whatever ran under its id. The error is what its definition asks for and
+    /// this machine cannot give.
+    pub fn start(&self, agent: &Agent, check_id: &str, check: &CheckType) -> Result<(), String> {
         self.stop(check_id);
         let running = match check.kind() {
+            None => return Err("Check type is not valid".to_owned()),
             Some(Kind::Ttl) => {
-                let bytes_max = agent.output_max(check);
-                let ttl = Ttl::new(check.ttl.to_std(), bytes_max, Instant::now());
-                let task = tokio::spawn(expire_in_time(agent.clone(), check_id.to_owned())).abort_handle();
-                Running::Ttl { ttl, task }
+                let ttl = Ttl::new(check.ttl.to_std(), agent.output_max(check), Instant::now());
+                Running::Ttl(TtlRunner::start(check_id.to_owned(), ttl, self.reports.clone()))
             }
-            Some(kind) => match crate::check_task::spawn(agent, check_id, check, kind, service_id) {
-                Some(task) => Running::Task(task),
-                None => return,
-            },
-            None => return,
+            Some(Kind::Alias) => Running::Probe { _runner: self.follow(agent, check_id, check) },
+            Some(_) => {
+                let Some(probe) = Probe::new(check, &self.surroundings)? else { return Ok(()) };
+                let thresholds = Thresholds::new(
+                    check.success_before_passing,
+                    check.failures_before_warning,
+                    check.failures_before_critical,
+                );
+                let schedule = Schedule::new(check.interval_floored(), rand::random());
+                let (turns, reports) = (Arc::clone(&self.turns), self.reports.clone());
+                let runner = Runner::start(check_id.to_owned(), probe, schedule, thresholds, turns, reports);
+                Running::Probe { _runner: runner }
+            }
         };
         self.running.lock().insert(check_id.to_owned(), running);
+        Ok(())
+    }
+
+    fn follow(&self, agent: &Agent, check_id: &str, check: &CheckType) -> Runner {
+        let own_node = agent.settings().node_name.clone();
+        let is_local = check.alias_node.is_empty() || check.alias_node == own_node;
+        let alias = Alias {
+            node: if is_local { own_node } else { check.alias_node.clone() },
+            service_id: check.alias_service.clone(),
+        };
+        let (agent, check_id, reports) = (agent.clone(), check_id.to_owned(), self.reports.clone());
+        if is_local {
+            let changed = Arc::clone(&self.changed);
+            return Runner::follow(async move {
+                let own_id = check_id.clone();
+                let service_id = alias.service_id.clone();
+                let look = move || agent.seen_locally(&own_id, &service_id);
+                alias::follow_local(alias, check_id, &changed, look, reports).await;
+            });
+        }
+        Runner::follow(async move {
+            let node = alias.node.clone();
+            let service_id = alias.service_id.clone();
+            let query = {
+                let (agent, node) = (agent.clone(), node.clone());
+                move |index| seen_remotely(agent.clone(), node.clone(), index)
+            };
+            let exists = move || service_exists(agent.clone(), node.clone(), service_id.clone());
+            alias::follow_remote(alias, check_id, query, exists, reports).await;
+        })
     }
 
     /// Stops what runs under an id.
     pub fn stop(&self, check_id: &str) {
-        match self.running.lock().remove(check_id) {
-            Some(Running::Ttl { task, .. } | Running::Task(task)) => task.abort(),
-            None => {}
-        }
+        let stopped = self.running.lock().remove(check_id);
+        drop(stopped);
     }
 
     /// Stops everything.
     pub fn stop_all(&self) {
-        for (_, running) in self.running.lock().drain() {
-            match running {
-                Running::Ttl { task, .. } | Running::Task(task) => task.abort(),
-            }
-        }
+        let stopped = std::mem::take(&mut *self.running.lock());
+        drop(stopped);
     }
 
     /// Starts a TTL anew; returns the output as stored and the span, or `None` when the check has no TTL.
     pub fn heartbeat(&self, check_id: &str, text: &str) -> Option<(String, Duration)> {
-        match self.running.lock().get_mut(check_id) {
-            Some(Running::Ttl { ttl, .. }) => Some((ttl.update(Instant::now(), text), ttl.span())),
-            _ => None,
-        }
-    }
-
-    /// The deadline of a TTL; `None` once it has expired or is gone.
-    fn deadline(&self, check_id: &str) -> Option<Option<Instant>> {
         match self.running.lock().get(check_id) {
-            Some(Running::Ttl { ttl, .. }) => Some(ttl.deadline()),
-            _ => None,
-        }
-    }
-
-    fn expire(&self, check_id: &str) -> Option<Report> {
-        match self.running.lock().get_mut(check_id) {
-            Some(Running::Ttl { ttl, .. }) => ttl.expire(Instant::now()).map(|verdict| Report {
-                check_id: check_id.to_owned(),
-                status: verdict.status,
-                output: verdict.output,
-            }),
+            Some(Running::Ttl(ttl)) => Some((ttl.update(text), ttl.span())),
             _ => None,
         }
     }
 
     /// How many TTLs there are.
     pub fn ttls(&self) -> usize {
-        self.running.lock().values().filter(|running| matches!(running, Running::Ttl { .. })).count()
+        self.running.lock().values().filter(|running| matches!(running, Running::Ttl(_))).count()
     }
 }
 
-/// Sleeps until the deadline, which heartbeats push away, and reports the expiry.
-async fn expire_in_time(agent: Agent, check_id: String) {
-    // The check is put into the table right after this task is made.
-    tokio::task::yield_now().await;
-    loop {
-        match agent.runners().deadline(&check_id) {
-            None => return,
-            // Expired: a heartbeat starts it again, so look now and then.
-            Some(None) => tokio::time::sleep(Duration::from_secs(1)).await,
-            Some(Some(deadline)) => {
-                tokio::time::sleep_until(deadline.into()).await;
-                if let Some(report) = agent.runners().expire(&check_id) {
-                    agent.report(report);
-                }
-            }
-        }
+fn seen(check: &HealthCheck) -> Option<Seen> {
+    Some(Seen {
+        node: check.node.clone(),
+        service_id: check.service_id.clone(),
+        name: check.name.clone(),
+        status: Status::parse(&check.status)?,
+        output: check.output.clone(),
+    })
+}
+
+impl Agent {
+    /// The checks of this agent but for one, and whether a service is registered here (`""`: no service asked).
+    fn seen_locally(&self, own_id: &str, service_id: &str) -> (Vec<Seen>, bool) {
+        self.with_local(|local| {
+            let others = local.checks().filter(|local| local.check.check_id != own_id);
+            let seen = others.filter_map(|local| seen(&local.check)).collect();
+            (seen, service_id.is_empty() || local.service(service_id).is_some())
+        })
     }
+}
+
+async fn seen_remotely(agent: Agent, node: String, index: u64) -> Result<(u64, Vec<Seen>), String> {
+    let may: Arc<dyn Authorizer> = Arc::new(AllowAll);
+    let options = ReadOptions::blocking(state::Index(index), None, ReadMode::Stale, &mut rand::rng());
+    let query = HealthNodeChecks(NodeQuery { node, ..NodeQuery::default() });
+    let found = agent.cluster().read(&query, &options, &may).await.map_err(|error| error.to_string())?;
+    Ok((found.meta.index.0, found.answer.iter().filter_map(|check| seen(check)).collect()))
+}
+
+async fn service_exists(agent: Agent, node: String, service_id: String) -> Result<bool, String> {
+    if service_id.is_empty() {
+        return Ok(true);
+    }
+    let may: Arc<dyn Authorizer> = Arc::new(AllowAll);
+    let options = ReadOptions { mode: ReadMode::Stale, ..ReadOptions::default() };
+    let query = CatalogNodeServices(NodeQuery { node, ..NodeQuery::default() });
+    let found = agent.cluster().read(&query, &options, &may).await.map_err(|error| error.to_string())?;
+    Ok(found.answer.is_some_and(|node| node.services.contains_key(&service_id)))
 }

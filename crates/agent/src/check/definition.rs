@@ -224,11 +224,8 @@ impl CheckType {
 
     /// How long the check's service may stay critical before it is removed; `floor` is the agent's minimum.
     pub fn deregister_after(&self, floor: Duration) -> Option<Duration> {
-        (self.deregister_critical_service_after > GoDuration::ZERO).then(|| {
-            self.deregister_critical_service_after
-                .to_std()
-                .max(floor)
-        })
+        (self.deregister_critical_service_after > GoDuration::ZERO)
+            .then(|| self.deregister_critical_service_after.to_std().max(floor))
     }
 }
 
@@ -316,9 +313,7 @@ impl From<Written> for CheckType {
     fn from(written: Written) -> CheckType {
         CheckType {
             script_args: either(written.script_args, written.args),
-            h2ping_use_tls: written
-                .h2ping_use_tls
-                .unwrap_or(!written.h2ping.is_empty()),
+            h2ping_use_tls: written.h2ping_use_tls.unwrap_or(!written.h2ping.is_empty()),
             check_id: written.check_id,
             name: written.name,
             status: written.status,
@@ -425,9 +420,7 @@ impl From<WrittenDefinition> for CheckDefinition {
             status: written.status,
             notes: written.notes,
             script_args: either(written.script_args, written.args),
-            h2ping_use_tls: written
-                .h2ping_use_tls
-                .unwrap_or(!written.h2ping.is_empty()),
+            h2ping_use_tls: written.h2ping_use_tls.unwrap_or(!written.h2ping.is_empty()),
             http: written.http,
             h2ping: written.h2ping,
             header: written.header,
@@ -487,10 +480,7 @@ mod tests {
         }
         let interval =
             "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks";
-        check(
-            r#"{"Interval":"1s"}"#,
-            "TTL must be > 0 for TTL checks",
-        );
+        check(r#"{"Interval":"1s"}"#, "TTL must be > 0 for TTL checks");
         check(
             r#"{"Interval":"1s","TTL":"5s","HTTP":"http://x/"}"#,
             "Interval and TTL cannot both be specified",
@@ -551,9 +541,14 @@ mod tests {
 
     #[test]
     fn a_definition_survives_being_stored() {
-        let check = read(r#"{"Name":"n","HTTP":"http://x/","Interval":"10s","Header":{"a":["b","c"]}}"#).check;
+        let check =
+            read(r#"{"Name":"n","HTTP":"http://x/","Interval":"10s","Header":{"a":["b","c"]}}"#)
+                .check;
         let stored = json::to_string(&check).unwrap();
-        assert!(stored.contains(r#""ScriptArgs":null,"HTTP":"http://x/""#), "{stored}");
+        assert!(
+            stored.contains(r#""ScriptArgs":null,"HTTP":"http://x/""#),
+            "{stored}"
+        );
         assert!(stored.contains(r#""Interval":10000000000,"#), "{stored}");
         let back: CheckType = json::from_slice(stored.as_bytes(), Options::LENIENT).unwrap();
         assert_eq!(back, check);

@@ -8,10 +8,25 @@
 //! when its future is dropped; what a check prints is worded as the reference words it.
 //! Not here: which checks exist, where they are stored, who hears of a change (the local state does that).
 
+pub mod alias;
 pub mod definition;
+pub mod docker;
+pub mod grpc;
+mod h2_link;
+pub mod h2ping;
+pub mod http;
+pub mod os_service;
 pub mod output;
+pub mod probe;
+pub mod runner;
+pub mod script;
+pub mod tcp;
 pub mod thresholds;
 pub mod ttl;
+pub mod udp;
+
+#[cfg(test)]
+mod stand_in;
 
 use std::fmt;
 use std::time::Duration;

@@ -10,11 +10,7 @@ pub const DEFAULT_BYTES_MAX: usize = 4096;
 
 /// A check may ask for less than the agent allows, never for more.
 pub fn bytes_max(agent: usize, check: i64) -> usize {
-    let agent = if agent == 0 {
-        DEFAULT_BYTES_MAX
-    } else {
-        agent
-    };
+    let agent = if agent == 0 { DEFAULT_BYTES_MAX } else { agent };
     match usize::try_from(check) {
         Ok(own) if own > 0 => own.min(agent),
         _ => agent,
@@ -107,16 +103,8 @@ mod tests {
     #[test]
     fn the_tail_survives() {
         check(&["12345"], 5, "12345");
-        check(
-            &["1234567890\n"],
-            5,
-            "Captured 5 of 11 bytes\n...\n7890\n",
-        );
-        check(
-            &["123", "456", "7"],
-            5,
-            "Captured 5 of 7 bytes\n...\n34567",
-        );
+        check(&["1234567890\n"], 5, "Captured 5 of 11 bytes\n...\n7890\n");
+        check(&["123", "456", "7"], 5, "Captured 5 of 7 bytes\n...\n34567");
         check(&["123", "45", ""], 5, "12345");
         check(&[], 5, "");
         let mut tail = Tail::new(4);

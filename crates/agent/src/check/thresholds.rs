@@ -52,10 +52,11 @@ impl Thresholds {
                 if self.failures >= self.failures_before_critical {
                     return Some(verdict);
                 }
-                (self.failures >= self.failures_before_warning).then(|| Verdict {
+                let warned = Verdict {
                     status: Status::Warning,
                     ..verdict
-                })
+                };
+                (self.failures >= self.failures_before_warning).then_some(warned)
             }
         }
     }

@@ -66,9 +66,13 @@ impl Ttl {
 
 /// What is kept of a TTL check over a restart, as the reference writes it.
 ///
-/// Compat: the file is named by the SHA-256 of the check id in hexadecimal; agents before 1.10 named it by the MD5.
+/// Compat: the file is named by the SHA-256 of the check id in hexadecimal; older agents named it by the MD5, and such a file is renamed when it is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase", rename = "agent.persistedCheckState")]
+#[serde(
+    default,
+    rename_all = "PascalCase",
+    rename = "agent.persistedCheckState"
+)]
 pub struct PersistedState {
     #[serde(rename = "CheckID")]
     pub check_id: String,

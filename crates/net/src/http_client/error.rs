@@ -24,7 +24,7 @@ pub enum Cause {
     Url(ParseUrlError),
     /// The request or its address makes no sense; the text is Go's.
     Request(String),
-    Dial(DialError),
+    Dial(Box<DialError>),
     Tls(TlsError),
     /// The time was over before the answer's headers were complete.
     TimeoutAwaitingHeaders,
@@ -160,15 +160,21 @@ fn malformed(received: &[u8]) -> String {
     } else {
         let code = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         if code.len() == 3 && code.iter().all(u8::is_ascii_digit) {
-            let header = received[end..]
+            let mut headers = received[end..]
                 .split(|byte| *byte == b'\n')
                 .map(|header| header.strip_suffix(b"\r").unwrap_or(header))
-                .find(|header| !header.is_empty() && !header.contains(&b':'));
+                .skip(1)
+                .take_while(|header| !header.is_empty());
+            let header = headers.find(|header| !header.contains(&b':'));
+            let version = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             match header {
                 Some(header) => format!(
                     "malformed MIME header: missing colon: {}",
                     quote_bytes(header)
                 ),
+                None if !version.starts_with(b"HTTP/1.") => {
+                    format!("malformed HTTP version {}", quote_bytes(version))
+                }
                 None => "malformed MIME header line".to_owned(),
             }
         } else {

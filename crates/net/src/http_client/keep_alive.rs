@@ -9,9 +9,8 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 
-use super::{
-    Cause, Client, Connection, HttpError, Request, Response, Scheme, Url, before, redirect,
-};
+use super::redirect::Trail;
+use super::{Cause, Client, Connection, HttpError, Request, Response, Scheme, Url, before};
 
 /// How long the previous answer may still occupy the connection before a fresh one is opened.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -37,15 +36,18 @@ impl KeepAlive {
     /// Sends with another timeout than the client's: a blocking query takes as long as it asked for.
     pub async fn send_within(
         &mut self,
-        request: Request,
+        mut request: Request,
         timeout: Option<Duration>,
     ) -> Result<Response, HttpError> {
         let deadline = timeout.map(|span| Instant::now() + span);
-        let redirects = self.client.redirects;
-        redirect::follow(redirects, request, async |request: &Request| {
-            self.send_once(request, deadline).await
-        })
-        .await
+        let mut trail = Trail::new(self.client.redirects, &request);
+        loop {
+            let sent = self.send_once(&request, deadline).await;
+            let response = sent.map_err(|error| trail.failure(error))?;
+            if let Some(response) = trail.step(&mut request, response)? {
+                return Ok(response);
+            }
+        }
     }
 
     async fn send_once(

@@ -27,9 +27,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::dial::{self, Stream};
+use crate::dial::{self, DialError, Stream};
 use crate::go_text::quote;
 use crate::tls;
+
+use redirect::Trail;
 
 pub use error::{Cause, HttpError};
 pub use keep_alive::KeepAlive;
@@ -38,6 +40,8 @@ pub use url::{ParseUrlError, Scheme, Url};
 
 /// A response's status line and headers fit into this, or the answer is refused.
 const HEAD_BYTES_MAX: usize = 1 << 20;
+/// `HTTP/1.1 200`: what follows is the reason, or the end of the line.
+const STATUS_LINE_BYTES_MIN: usize = 12;
 /// How much of an answer's beginning is kept to name what was wrong with it.
 const RECORDED_BYTES_MAX: usize = 512;
 
@@ -116,7 +120,7 @@ pub struct Response {
     /// As the server wrote it; `OK`, or its own words.
     pub reason: String,
     /// Go prints no space after a status code that had none.
-    reason_missing: bool,
+    has_reason: bool,
     pub headers: HeaderMap,
     /// Where the answer came from, after redirects.
     pub url: Url,
@@ -130,10 +134,10 @@ pub struct Response {
 impl Response {
     /// `200 OK`, in the server's words.
     pub fn status_line(&self) -> String {
-        if self.reason_missing {
-            self.status.as_str().to_owned()
-        } else {
+        if self.has_reason {
             format!("{} {}", self.status.as_str(), self.reason)
+        } else {
+            self.status.as_str().to_owned()
         }
     }
 
@@ -186,32 +190,44 @@ impl Client {
     }
 
     /// Sends on fresh connections, one for each redirect.
-    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+    pub async fn send(&self, mut request: Request) -> Result<Response, HttpError> {
         let deadline = self.timeout.map(|span| Instant::now() + span);
-        redirect::follow(self.redirects, request, async |request: &Request| {
-            let at = |cause| HttpError {
-                at: Some((request.method.to_string(), request.url.to_string())),
-                cause,
-            };
-            let exchange = async {
-                let mut connection = self.connect(&request.url).await?;
-                let response = connection.exchange(request, true).await?;
-                Ok((connection, response))
-            };
-            match before(deadline, exchange).await {
-                Some(Ok((connection, response))) => {
-                    Ok(Response::new(request, response, deadline, Some(connection)))
-                }
-                Some(Err(cause)) => Err(at(cause)),
-                None => Err(at(Cause::TimeoutAwaitingHeaders)),
+        let mut trail = Trail::new(self.redirects, &request);
+        loop {
+            let sent = self.send_once(&request, deadline).await;
+            let response = sent.map_err(|error| trail.failure(error))?;
+            if let Some(response) = trail.step(&mut request, response)? {
+                return Ok(response);
             }
+        }
+    }
+
+    async fn send_once(
+        &self,
+        request: &Request,
+        deadline: Option<Instant>,
+    ) -> Result<Response, HttpError> {
+        let exchange = async {
+            let mut connection = self.connect(&request.url).await?;
+            let response = connection.exchange(request, true).await?;
+            Ok((connection, response))
+        };
+        let cause = match before(deadline, exchange).await {
+            Some(Ok((connection, response))) => {
+                return Ok(Response::new(request, response, deadline, Some(connection)));
+            }
+            Some(Err(cause)) => cause,
+            None => Cause::TimeoutAwaitingHeaders,
+        };
+        Err(HttpError {
+            at: Some((request.method.to_string(), request.url.to_string())),
+            cause,
         })
-        .await
     }
 
     async fn connect(&self, url: &Url) -> Result<Connection, Cause> {
         let stream = match &url.scheme {
-            Scheme::Unix(path) => dial::unix(path).await.map_err(Cause::Dial)?,
+            Scheme::Unix(path) => dial::unix(path).await.map_err(dial_failure)?,
             Scheme::Other { name, .. } => {
                 return Err(Cause::Request(format!(
                     "unsupported protocol scheme {}",
@@ -223,7 +239,7 @@ impl Client {
             }
             Scheme::Http => dial::tcp(&url.dial_address(), None)
                 .await
-                .map_err(Cause::Dial)?,
+                .map_err(dial_failure)?,
             Scheme::Https => {
                 let tls = self
                     .tls
@@ -231,7 +247,7 @@ impl Client {
                     .ok_or_else(|| Cause::Request("https needs TLS settings".to_owned()))?;
                 let stream = dial::tcp(&url.dial_address(), None)
                     .await
-                    .map_err(Cause::Dial)?;
+                    .map_err(dial_failure)?;
                 tls.connect(stream, url.host_name(), None)
                     .await
                     .map_err(Cause::Tls)?
@@ -260,7 +276,7 @@ impl Response {
         };
         Response {
             status: head.status,
-            reason_missing: reason.is_empty(),
+            has_reason: !reason.is_empty() || head.extensions.get::<SpaceAfterCode>().is_some(),
             reason,
             headers: head.headers,
             url: request.url.clone(),
@@ -339,6 +355,11 @@ impl Connection {
         {
             headers.insert(header::AUTHORIZATION, value);
         }
+        let expects_length = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+        if request.body.is_empty() && expects_length {
+            // Many servers refuse these without a length, so Go states that there is nothing.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         if close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -346,11 +367,22 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.sender.send_request(built).await.map_err(|error| {
-            let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-            error::from_hyper(&error, &received)
-        })
+        let answered = self.sender.send_request(built).await;
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut response = answered.map_err(|error| error::from_hyper(&error, &received))?;
+        if received.get(STATUS_LINE_BYTES_MIN) == Some(&b' ') {
+            response.extensions_mut().insert(SpaceAfterCode);
+        }
+        Ok(response)
     }
+}
+
+/// Marks a response whose status line goes on after the code, if only with a space.
+#[derive(Clone, Copy)]
+struct SpaceAfterCode;
+
+fn dial_failure(error: DialError) -> Cause {
+    Cause::Dial(Box::new(error))
 }
 
 fn host_header(request: &Request) -> Result<HeaderValue, Cause> {

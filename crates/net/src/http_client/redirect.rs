@@ -3,10 +3,11 @@
 //! Always true: 301, 302 and 303 turn everything but GET and HEAD into a GET without body; 307 and 308 repeat the
 //! request; credentials do not follow to another host.
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::{Cause, HttpError, Request, Response};
+use super::{Cause, HttpError, Request, Response, Scheme, Url};
 
 /// How many requests one call may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,30 +23,46 @@ impl Redirects {
     pub const DEFAULT: Redirects = Redirects::UpTo(10);
 }
 
-pub(super) async fn follow(
+/// The requests that one call has become so far.
+pub(super) struct Trail {
     redirects: Redirects,
-    mut request: Request,
-    mut send: impl AsyncFnMut(&Request) -> Result<Response, HttpError>,
-) -> Result<Response, HttpError> {
-    let first_method = request.method.clone();
-    let mut sent = 0;
-    loop {
-        let response = send(&request).await.map_err(|mut error| {
-            if let Some((method, _)) = &mut error.at {
-                *method = first_method.to_string();
-            }
-            error
-        })?;
-        sent += 1;
-        let Redirects::UpTo(limit) = redirects else {
-            return Ok(response);
+    first_method: Method,
+    sent: usize,
+}
+
+impl Trail {
+    pub(super) fn new(redirects: Redirects, request: &Request) -> Trail {
+        Trail {
+            redirects,
+            first_method: request.method.clone(),
+            sent: 0,
+        }
+    }
+
+    /// Go names the method of the first request, whichever failed.
+    pub(super) fn failure(&self, mut error: HttpError) -> HttpError {
+        if let Some((method, _)) = &mut error.at {
+            *method = self.first_method.to_string();
+        }
+        error
+    }
+
+    /// The response, if it is the last one; else `request` is what to send next.
+    pub(super) fn step(
+        &mut self,
+        request: &mut Request,
+        response: Response,
+    ) -> Result<Option<Response>, HttpError> {
+        self.sent += 1;
+        let Redirects::UpTo(limit) = self.redirects else {
+            return Ok(Some(response));
         };
         let Some(location) = target(&response) else {
-            return Ok(response);
+            return Ok(Some(response));
         };
         let fail = |url: String, cause| {
             Err(HttpError {
-                at: Some((first_method.to_string(), url)),
+                at: Some((self.first_method.to_string(), url)),
                 cause,
             })
         };
@@ -53,43 +70,44 @@ pub(super) async fn follow(
             Ok(next) => next,
             Err(text) => return fail(request.url.to_string(), Cause::Request(text)),
         };
-        if sent >= limit {
+        if self.sent >= limit {
             return fail(location, Cause::TooManyRedirects(limit));
         }
-        let absolute = location.contains("://");
-        let referer = referer(&request, &next);
-        if redirect_drops_body(response.status)
-            && request.method != Method::GET
-            && request.method != Method::HEAD
-        {
+        lead(request, next, response.status, location.contains("://"));
+        Ok(None)
+    }
+}
+
+/// Turns a request into the one that a redirect asks for.
+fn lead(request: &mut Request, next: Url, status: StatusCode, is_absolute: bool) {
+    let referer = referer(request, &next);
+    if redirect_drops_body(status) {
+        if request.method != Method::GET && request.method != Method::HEAD {
             request.method = Method::GET;
         }
-        if redirect_drops_body(response.status) {
-            request.body = bytes::Bytes::new();
-            request.headers.remove(header::CONTENT_TYPE);
-            request.headers.remove(header::CONTENT_LENGTH);
-        }
-        if next.host_name() != request.url.host_name()
-            && !is_subdomain(next.host_name(), request.url.host_name())
-        {
-            for secret in [
-                header::AUTHORIZATION,
-                header::COOKIE,
-                header::WWW_AUTHENTICATE,
-            ] {
-                request.headers.remove(secret);
-            }
-        }
-        if absolute {
-            // Another address brings its own host.
-            request.host = None;
-        }
-        match referer.and_then(|referer| HeaderValue::from_str(&referer).ok()) {
-            Some(referer) => request.headers.insert(header::REFERER, referer),
-            None => request.headers.remove(header::REFERER),
-        };
-        request.url = next;
+        request.body = Bytes::new();
+        request.headers.remove(header::CONTENT_TYPE);
+        request.headers.remove(header::CONTENT_LENGTH);
     }
+    let (from, to) = (request.url.host_name(), next.host_name());
+    if to != from && !is_subdomain(to, from) {
+        for secret in [
+            header::AUTHORIZATION,
+            header::COOKIE,
+            header::WWW_AUTHENTICATE,
+        ] {
+            request.headers.remove(secret);
+        }
+    }
+    if is_absolute {
+        // Another address brings its own host.
+        request.host = None;
+    }
+    match referer.and_then(|referer| HeaderValue::from_str(&referer).ok()) {
+        Some(referer) => request.headers.insert(header::REFERER, referer),
+        None => request.headers.remove(header::REFERER),
+    };
+    request.url = next;
 }
 
 /// Where a redirect leads, if the answer is one. One without `Location` is an answer like any other.
@@ -116,8 +134,8 @@ fn redirect_drops_body(status: StatusCode) -> bool {
 }
 
 /// Not told when leaving encryption.
-fn referer(from: &Request, to: &super::Url) -> Option<String> {
-    let leaves = from.url.scheme == super::Scheme::Https && to.scheme != super::Scheme::Https;
+fn referer(from: &Request, to: &Url) -> Option<String> {
+    let leaves = from.url.scheme == Scheme::Https && to.scheme != Scheme::Https;
     (!leaves).then(|| from.url.referer())
 }
 

@@ -9,6 +9,11 @@
 //! Not here: virtual addresses, gateways, imported services and everything else of the mesh beyond carrying
 //! its fields; lists of datacenters; the `consul` service, which the leader registers like any other.
 
+use std::sync::Arc;
+
+use crate::State;
+use crate::health::HealthCheck;
+
 mod dump;
 pub(crate) mod index;
 mod noun;
@@ -43,6 +48,26 @@ pub use self::table::Instance;
 pub(crate) use self::table::{Pair, Table, Triple};
 pub use self::write::{SERF_HEALTH, refuse_bad_meta};
 pub(crate) use self::write::{as_expected, missing_node, put_node, put_service, remove_node, remove_service};
+
+impl State {
+    /// The node of this name, for duties that compare before they write.
+    #[must_use]
+    pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
+        self.catalog.node(name)
+    }
+
+    /// A service of a node, for duties that compare before they write.
+    #[must_use]
+    pub fn service_on(&self, node: &str, id: &str) -> Option<&Arc<NodeService>> {
+        self.catalog.instance(node, id).map(|instance| &instance.service)
+    }
+
+    /// A check of a node, for duties that compare before they write.
+    #[must_use]
+    pub fn check_on(&self, node: &str, id: &str) -> Option<&Arc<HealthCheck>> {
+        self.health.check(node, id)
+    }
+}
 
 static S: filter::Shape = filter::Shape::String;
 pub fn node_shape() -> &'static filter::Shape { &S }

@@ -1,0 +1,270 @@
+//! `agent`: start-up as a list, shutdown as its mirror.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use agent::local::Source;
+use agent::{Agent, Cluster, ServerIdentity};
+use api::{Api, Hooks};
+use config::runtime::{Listen, Runtime};
+use config::{Flags, debug_config};
+use parking_lot::Mutex;
+use server::Server;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{COMPATIBLE_VERSION, definitions, node_id, settings};
+
+/// Runs an agent until it is told to stop; returns the exit code.
+pub fn run(arguments: &[String]) -> u8 {
+    let flags = match Flags::parse(arguments) {
+        Ok(flags) => flags,
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    };
+    let loaded = config::load_here(flags).map_err(|error| error.to_string());
+    let loaded = loaded.and_then(|loaded| definitions::check_all(&loaded.runtime).map(|()| loaded));
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("==> {error}");
+            return 1;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("curule").build();
+    match runtime {
+        Ok(tokio) => tokio.block_on(serve(loaded.runtime, loaded.warnings, arguments.to_vec())),
+        Err(error) => {
+            eprintln!("==> the runtime cannot be started: {error}");
+            1
+        }
+    }
+}
+
+/// What the agent may be told from outside.
+enum Order {
+    Reload(Option<oneshot::Sender<Result<(), String>>>),
+    /// Stop; gracefully, or as a signal that says not to leave.
+    Stop { graceful: bool },
+}
+
+async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) -> u8 {
+    let started = SystemTime::now();
+    start_logging(&runtime);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    match start(runtime, started, arguments).await {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(%error, "the agent cannot start");
+            eprintln!("==> {error}");
+            1
+        }
+    }
+}
+
+async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) -> Result<u8, String> {
+    if !runtime.server {
+        return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
+    }
+    let data_dir = settings::data_dir(&runtime);
+    let node_id = node_id::determine(&runtime.node_id, data_dir.as_deref())
+        .map_err(|error| format!("Failed to setup node ID: {error}"))?;
+    let pid_file = PidFile::create(&runtime.pid_file)?;
+
+    let server_config = settings::server(&runtime, &node_id);
+    let server = tokio::task::spawn_blocking(move || Server::start(server_config))
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("Failed to start Consul server: {error}"))?;
+    let cluster = Cluster::local(server.clone());
+    let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
+    let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
+    agent.register_server(&identity).await.map_err(|error| error.to_string())?;
+    tokio::spawn(agent.clone().keep_server_registered(identity));
+    register_configured(&agent, &runtime)?;
+
+    let (orders, mut inbox) = mpsc::channel(16);
+    let (stop, stopped) = watch::channel(false);
+    let shown = Arc::new(Mutex::new(runtime));
+    let api = {
+        let runtime = shown.lock();
+        let hooks = hooks(&shown, &node_id, &orders);
+        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), hooks))
+    };
+    let mut listeners = Vec::new();
+    for listen in shown.lock().addresses.http.clone() {
+        let mode = u32::from_str_radix(&shown.lock().unix_sockets.mode, 8).ok();
+        let listener = match &listen {
+            Listen::Socket(address) => api::http::Listener::tcp(*address),
+            Listen::Unix(path) => api::http::Listener::unix(path, mode),
+        };
+        let listener = listener.map_err(|error| format!("Failed to listen on {listen:?}: {error}"))?;
+        listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
+    }
+    listen_for_signals(&orders, &shown)?;
+    say_hello(&shown.lock(), &node_id);
+
+    let graceful = loop {
+        match inbox.recv().await {
+            Some(Order::Reload(answer)) => {
+                let done = reload(&arguments, &shown, &agent, &api);
+                if let Err(error) = &done {
+                    tracing::error!(%error, "the configuration was not reloaded");
+                }
+                if let Some(answer) = answer {
+                    let _ = answer.send(done);
+                }
+            }
+            Some(Order::Stop { graceful }) => break graceful,
+            None => break true,
+        }
+    };
+
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    for listener in listeners {
+        let _ = listener.await;
+    }
+    agent.stop();
+    server.shutdown().await;
+    drop(pid_file);
+    // Compat: an agent that was not asked to leave exits with 1.
+    Ok(u8::from(!graceful))
+}
+
+fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order>) -> Hooks {
+    let (runtime, id) = (Arc::clone(shown), node_id.to_owned());
+    let (reloads, leaves) = (orders.clone(), orders.clone());
+    Hooks {
+        debug_config: Box::new(move || {
+            let mut shown = debug_config::debug_config(&runtime.lock());
+            shown.insert("NodeID".to_owned(), id.clone().into());
+            shown.insert("Version".to_owned(), COMPATIBLE_VERSION.into());
+            shown.insert("VersionPrerelease".to_owned(), "".into());
+            shown.insert("VersionMetadata".to_owned(), "".into());
+            shown.insert("Revision".to_owned(), "".into());
+            shown.insert("BuildDate".to_owned(), crate::BUILD_DATE.into());
+            serde_json::Value::Object(shown)
+        }),
+        reload: Box::new(move || {
+            let reloads = reloads.clone();
+            let reloading: Pin<Box<dyn Future<Output = Result<(), String>> + Send>> = Box::pin(async move {
+                let (answer, done) = oneshot::channel();
+                let gone = |_| "the agent is stopping".to_owned();
+                reloads.send(Order::Reload(Some(answer))).await.map_err(|_| gone(()))?;
+                done.await.map_err(|_| gone(()))?
+            });
+            reloading
+        }),
+        leave: Box::new(move || {
+            let _ = leaves.try_send(Order::Stop { graceful: true });
+        }),
+    }
+}
+
+/// Registers the services and checks of configuration files.
+fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
+    for written in &runtime.service_definitions {
+        let definition = definitions::service(written);
+        agent
+            .register_service(&definition, &definition.token, Source::Config, true)
+            .map_err(|error| format!("Failed to register service {:?}: {error}", written.name))?;
+    }
+    for written in &runtime.check_definitions {
+        let definition = definitions::check(written);
+        agent
+            .register_check(&definition, &definition.token, Source::Config)
+            .map_err(|error| format!("Failed to register check {:?}: {error}", written.name))?;
+    }
+    Ok(())
+}
+
+/// Reads the configuration again and applies what may change while running.
+fn reload(arguments: &[String], shown: &Arc<Mutex<Runtime>>, agent: &Agent, api: &Api) -> Result<(), String> {
+    let flags = Flags::parse(arguments).map_err(|error| error.to_string())?;
+    let loaded = config::load_here(flags).map_err(|error| error.to_string())?;
+    definitions::check_all(&loaded.runtime)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    agent.forget_configured();
+    register_configured(agent, &loaded.runtime)?;
+    api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
+    *shown.lock() = loaded.runtime;
+    tracing::info!("configuration reloaded");
+    Ok(())
+}
+
+fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>) -> Result<(), String> {
+    let open = |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
+    let (mut hangup, mut interrupt, mut terminate) =
+        (open(SignalKind::hangup())?, open(SignalKind::interrupt())?, open(SignalKind::terminate())?);
+    let (orders, shown) = (orders.clone(), Arc::clone(shown));
+    tokio::spawn(async move {
+        loop {
+            let order = tokio::select! {
+                _ = hangup.recv() => Order::Reload(None),
+                _ = interrupt.recv() => Order::Stop { graceful: !shown.lock().skip_leave_on_interrupt },
+                _ = terminate.recv() => Order::Stop { graceful: shown.lock().leave_on_terminate },
+            };
+            if orders.send(order).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn start_logging(runtime: &Runtime) {
+    let level = runtime.logging.level.to_lowercase();
+    let level = match level.as_str() {
+        "trace" | "debug" | "info" | "warn" | "error" => level,
+        _ => "info".to_owned(),
+    };
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).try_init();
+}
+
+/// What the reference prints when it is up; scripts wait for the last line.
+fn say_hello(runtime: &Runtime, node_id: &str) {
+    let addresses = &runtime.addresses;
+    let http: Vec<String> = addresses.http.iter().map(|listen| format!("{listen:?}")).collect();
+    println!("==> Starting Consul agent...");
+    println!("              Version: '{COMPATIBLE_VERSION}'");
+    println!("              Node ID: '{node_id}'");
+    println!("            Node name: '{}'", runtime.node_name);
+    println!("           Datacenter: '{}' (Segment: '<all>')", runtime.datacenter);
+    println!("               Server: {} (Bootstrap: {})", runtime.server, runtime.bootstrap);
+    println!("          Client Addr: {:?} (HTTP: {})", addresses.client, http.join(", "));
+    println!("         Cluster Addr: {}", addresses.advertise_lan);
+    println!();
+    println!("==> Consul agent running!");
+}
+
+/// The file that names this process; it goes with it.
+struct PidFile(Option<String>);
+
+impl PidFile {
+    fn create(path: &str) -> Result<Self, String> {
+        if path.is_empty() {
+            return Ok(PidFile(None));
+        }
+        std::fs::write(path, std::process::id().to_string())
+            .map_err(|error| format!("Could not write pid file {path}: {error}"))?;
+        Ok(PidFile(Some(path.to_owned())))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! From the configuration as meant to what each crate needs to know.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+
+use config::runtime::Runtime;
+use http::header::{HeaderName, HeaderValue};
+use state::Limits;
+use state::catalog::Locality;
+
+use crate::{BUILD_DATE, COMPATIBLE_VERSION};
+
+/// Request heads are held to this unless `http_config.max_header_bytes` says otherwise (Go's default).
+const HEADER_BYTES: usize = 1 << 20;
+
+/// Where everything of this agent lives; `None` for -dev agents.
+pub fn data_dir(runtime: &Runtime) -> Option<PathBuf> {
+    (!runtime.dev_mode).then(|| runtime.data_dir.clone())
+}
+
+pub fn server(runtime: &Runtime, node_id: &str) -> server::Config {
+    server::Config {
+        node_name: runtime.node_name.clone(),
+        node_id: node_id.to_owned(),
+        datacenter: runtime.datacenter.clone(),
+        address: runtime.addresses.rpc_advertise.to_string(),
+        data_dir: data_dir(runtime),
+        snapshot_threshold: number(runtime.raft.snapshot_threshold),
+        trailing_logs: number(runtime.raft.trailing_logs),
+        limits: Limits { session_ttl_min_ns: runtime.session_ttl_min.nanos() },
+    }
+}
+
+fn number(configured: i64) -> u64 {
+    u64::try_from(configured).unwrap_or(0)
+}
+
+fn locality(runtime: &Runtime) -> Option<Locality> {
+    let locality = runtime.locality.as_ref()?;
+    Some(Locality { region: locality.region.clone(), zone: locality.zone.clone() })
+}
+
+/// Metadata that every node of this version carries, and the configured one.
+fn node_meta(runtime: &Runtime) -> BTreeMap<String, String> {
+    let mut meta = runtime.node_meta.clone();
+    meta.insert("consul-network-segment".to_owned(), String::new());
+    meta.insert("consul-version".to_owned(), COMPATIBLE_VERSION.to_owned());
+    meta
+}
+
+pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
+    let checks = &runtime.agent_checks;
+    agent::Settings {
+        datacenter: runtime.datacenter.clone(),
+        node_name: runtime.node_name.clone(),
+        node_id: node_id.to_owned(),
+        advertise_address: runtime.addresses.advertise_lan.to_string(),
+        tagged_addresses: runtime.addresses.tagged.clone(),
+        node_meta: node_meta(runtime),
+        locality: locality(runtime),
+        data_dir: data_dir(runtime),
+        sync_interval: runtime.sync.ae_interval.to_std(),
+        check_update_interval: checks.update_interval.to_std(),
+        check_output_max: usize::try_from(checks.output_max_size).unwrap_or(4096),
+        discard_check_output: checks.discard_output,
+        check_deregister_interval_min: checks.deregister_interval_min.to_std(),
+        check_reap_interval: checks.reap_interval.to_std(),
+        enable_local_script_checks: checks.enable_local_scripts,
+        enable_remote_script_checks: checks.enable_remote_scripts,
+    }
+}
+
+pub fn api(runtime: &Runtime, node_id: &str, started: SystemTime) -> api::Settings {
+    let http = &runtime.http;
+    let networks = http.allow_write_from.iter();
+    api::Settings {
+        datacenter: runtime.datacenter.clone(),
+        primary_datacenter: runtime.primary_datacenter.clone(),
+        node_name: runtime.node_name.clone(),
+        node_id: node_id.to_owned(),
+        advertise_address: runtime.addresses.advertise_lan.to_string(),
+        server_port: runtime.ports.server,
+        serf_lan_port: runtime.ports.serf_lan,
+        serf_wan_port: runtime.ports.serf_wan,
+        bootstrap: runtime.bootstrap,
+        version: COMPATIBLE_VERSION.to_owned(),
+        build_date: BUILD_DATE.to_owned(),
+        started,
+        is_dev: runtime.dev_mode,
+        default_policy: if runtime.acl.default_policy == "deny" { "deny" } else { "allow" },
+        key_list_policy: runtime.acl.enable_key_list_policy,
+        kv_max_value_size: size(runtime.limits.kv_max_value_size),
+        txn_max_req_len: size(runtime.limits.txn_max_req_len),
+        printable_paths_only: !runtime.disable_http_unprintable_char_filter,
+        translate_wan_addrs: runtime.translate_wan_addrs,
+        block_endpoints: http.block_endpoints.clone(),
+        response_headers: http
+            .response_headers
+            .iter()
+            .filter_map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+                Some((name, HeaderValue::from_str(value).ok()?))
+            })
+            .collect(),
+        allow_write_http_from: networks
+            .filter_map(|cidr| api::http::Network::parse(&format!("{}/{}", cidr.network, cidr.prefix_length)))
+            .collect(),
+        use_cache: http.use_cache,
+        discovery_max_stale: runtime.discovery_max_stale.to_std(),
+        // The page itself is not built yet, so nothing is said to be there.
+        ui_path: None,
+        disable_coordinates: runtime.disable_coordinates,
+        max_conns_per_client: Arc::new(AtomicUsize::new(max_conns(runtime))),
+        max_header_bytes: match usize::try_from(http.max_header_bytes) {
+            Ok(bytes) if bytes > 0 => bytes.max(8192),
+            _ => HEADER_BYTES,
+        },
+    }
+}
+
+/// `limits.http_max_conns_per_client`, which may change with a reload.
+pub fn max_conns(runtime: &Runtime) -> usize {
+    usize::try_from(runtime.limits.http_max_conns_per_client).unwrap_or(0)
+}
+
+fn size(configured: u64) -> usize {
+    usize::try_from(configured).unwrap_or(usize::MAX)
+}
