@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -80,6 +80,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// The longest error text that is shown.
 const ERROR_BYTES_MAX: usize = 1 << 20;
+
+/// How many redirections Go's client follows.
+const REDIRECTS_MAX: u32 = 10;
 
 /// A token, or a user and password: sent, never shown.
 #[derive(Clone)]
@@ -198,8 +201,14 @@ fn token(parsed: &Parsed, environment: &Environment) -> Result<Option<Secret>, S
     Ok(plain.or_else(|| env("CONSUL_HTTP_TOKEN")).map(Secret))
 }
 
-/// What is sent along with a request.
+/// A body as it is sent.
 pub type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
+
+enum Body {
+    /// Can be sent again.
+    Whole(Bytes),
+    Stream(RequestBody),
+}
 
 /// One question to the agent.
 pub struct Request {
@@ -207,14 +216,14 @@ pub struct Request {
     path: String,
     parameters: BTreeMap<&'static str, Vec<String>>,
     content_type: Option<&'static str>,
-    body: RequestBody,
+    body: Body,
     missing_is_fine: bool,
     unwell_is_fine: bool,
 }
 
 impl Request {
     fn new(method: Method, path: impl Into<String>) -> Request {
-        let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+        let body = Body::Whole(Bytes::new());
         Request { method, path: path.into(), parameters: BTreeMap::new(), content_type: None, body, missing_is_fine: false, unwell_is_fine: false }
     }
 
@@ -255,20 +264,20 @@ impl Request {
 
     pub fn octets(mut self, body: impl Into<Bytes>) -> Request {
         self.content_type = Some("application/octet-stream");
-        self.body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
+        self.body = Body::Whole(body.into());
         self
     }
 
     pub fn json<T: serde::Serialize>(mut self, body: &T) -> Result<Request, Failure> {
         let body = wire::json::to_vec(body).map_err(|error| Failure::Answer(error.to_string()))?;
         self.content_type = Some("application/json");
-        self.body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.body = Body::Whole(Bytes::from(body));
         Ok(self)
     }
 
     pub fn stream(mut self, body: RequestBody) -> Request {
         self.content_type = Some("application/octet-stream");
-        self.body = body;
+        self.body = Body::Stream(body);
         self
     }
 
@@ -389,16 +398,64 @@ impl Client {
         Ok((head.headers, body))
     }
 
+    /// Sends, follows where the agent says that the same thing is found elsewhere, and refuses what is no answer.
     async fn send(&self, request: Request) -> Result<(http::Response<Incoming>, Sender, String), Failure> {
-        let path = self.path_and_query(&request);
-        let scheme = if self.settings.encrypted { "https" } else { "http" };
-        let method = request.method.as_str();
-        let verb = format!("{}{}", &method[..1], method[1..].to_ascii_lowercase());
-        let subject = format!("{verb} {}", go_text::quote(&format!("{scheme}://{}{path}", self.host())));
-        let transport = |text: String| Failure::Transport(format!("{subject}: {text}"));
-
+        let mut path = self.path_and_query(&request);
         let (missing_is_fine, unwell_is_fine) = (request.missing_is_fine, request.unwell_is_fine);
-        let request = self.build(request, &path).map_err(|error| transport(error.to_string()))?;
+        let mut method = request.method;
+        let (mut whole, mut stream) = match request.body {
+            Body::Whole(bytes) => (bytes, None),
+            Body::Stream(body) => (Bytes::new(), Some(body)),
+        };
+        let can_repeat = stream.is_none();
+        let mut redirects = 0;
+        loop {
+            let scheme = if self.settings.encrypted { "https" } else { "http" };
+            let verb = format!("{}{}", &method.as_str()[..1], method.as_str()[1..].to_ascii_lowercase());
+            let subject = format!("{verb} {}", go_text::quote(&format!("{scheme}://{}{path}", self.host())));
+            let body =
+                stream.take().unwrap_or_else(|| Full::new(whole.clone()).map_err(|never| match never {}).boxed_unsync());
+            let built = self.build(method.clone(), &path, request.content_type, body);
+            let built = built.map_err(|error| Failure::Transport(format!("{subject}: {error}")))?;
+            let exchanged = self.exchange(built).await;
+            let (response, sender) = exchanged.map_err(|text| Failure::Transport(format!("{subject}: {text}")))?;
+            let status = response.status();
+            let is_fine = status == StatusCode::OK
+                || (missing_is_fine && status == StatusCode::NOT_FOUND)
+                || (unwell_is_fine && status == StatusCode::TOO_MANY_REQUESTS);
+            if is_fine {
+                return Ok((response, sender, subject));
+            }
+            if let Some(elsewhere) = self.elsewhere(&response).filter(|_| can_repeat && redirects < REDIRECTS_MAX) {
+                if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                    (method, whole) = (Method::GET, Bytes::new());
+                }
+                path = elsewhere;
+                redirects += 1;
+                continue;
+            }
+            let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
+            let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+            return Err(Failure::Status { code: status.as_u16(), body });
+        }
+    }
+
+    /// Where a redirection leads, as a path of the same host. Another host would be handed our token.
+    fn elsewhere(&self, response: &http::Response<Incoming>) -> Option<String> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let location: Uri = response.headers().get(LOCATION)?.to_str().ok()?.parse().ok()?;
+        let same = location.authority().is_none_or(|authority| authority.as_str() == self.host());
+        let path = location.path_and_query().map(|path| path.as_str().to_owned())?;
+        (same && path.starts_with('/')).then_some(path)
+    }
+
+    /// One request on the idle connection or a new one.
+    async fn exchange(
+        &self,
+        request: http::Request<RequestBody>,
+    ) -> Result<(http::Response<Incoming>, Sender), String> {
         let mut idle = self.idle.lock().await.take();
         if let Some(sender) = &mut idle {
             if sender.ready().await.is_err() {
@@ -407,29 +464,20 @@ impl Client {
         }
         let mut sender = match idle {
             Some(sender) => sender,
-            None => self.connect().await.map_err(&transport)?,
+            None => self.connect().await?,
         };
-        let response = match sender.try_send_request(request).await {
-            Ok(response) => response,
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok((response, sender)),
             Err(mut failed) => match failed.take_message() {
                 // The idle connection had been closed under us; the request was not sent.
                 Some(request) => {
-                    sender = self.connect().await.map_err(&transport)?;
-                    sender.send_request(request).await.map_err(|error| transport(connection_text(&error)))?
+                    sender = self.connect().await?;
+                    let response = sender.send_request(request).await.map_err(|error| connection_text(&error))?;
+                    Ok((response, sender))
                 }
-                None => return Err(transport(connection_text(&failed.into_error()))),
+                None => Err(connection_text(&failed.into_error())),
             },
-        };
-        let status = response.status();
-        let is_fine = status == StatusCode::OK
-            || (missing_is_fine && status == StatusCode::NOT_FOUND)
-            || (unwell_is_fine && status == StatusCode::TOO_MANY_REQUESTS);
-        if is_fine {
-            return Ok((response, sender, subject));
         }
-        let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await;
-        let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
-        Err(Failure::Status { code: status.as_u16(), body })
     }
 
     fn host(&self) -> &str {
@@ -459,14 +507,20 @@ impl Client {
         out
     }
 
-    fn build(&self, request: Request, path: &str) -> Result<http::Request<RequestBody>, http::Error> {
+    fn build(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&'static str>,
+        body: RequestBody,
+    ) -> Result<http::Request<RequestBody>, http::Error> {
         let secret = |text: &str| {
             let mut value = HeaderValue::from_str(text)?;
             value.set_sensitive(true);
             Ok::<_, http::Error>(value)
         };
         let mut built = http::Request::builder()
-            .method(request.method)
+            .method(method)
             .uri(path.parse::<Uri>()?)
             .header(HOST, self.host())
             .header("user-agent", "curule-cli");
@@ -477,10 +531,10 @@ impl Client {
             let pair = if pair.0.contains(':') { pair.0.clone() } else { format!("{}:", pair.0) };
             built = built.header(AUTHORIZATION, secret(&format!("Basic {}", wire::base64::encode(pair.as_bytes())))?);
         }
-        if let Some(content_type) = request.content_type {
+        if let Some(content_type) = content_type {
             built = built.header(CONTENT_TYPE, content_type);
         }
-        built.body(request.body)
+        built.body(body)
     }
 
     async fn connect(&self) -> Result<Sender, String> {

@@ -42,7 +42,11 @@ impl Tabs {
     /// Expands the tabs of `text` as Go's `text/tabwriter` does with spaces: a column is a run of consecutive lines
     /// that have a tab-terminated cell at the same place.
     pub fn expand(self, text: &str) -> String {
-        let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
+        let mut lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
+        // Compat: Go does not count an empty cell that nothing ends.
+        if let Some(last) = lines.last_mut().filter(|last| last.last().is_some_and(|cell| cell.is_empty())) {
+            last.pop();
+        }
         let mut out = String::with_capacity(text.len() * 2);
         self.block(&lines, 0, lines.len(), &mut Vec::new(), &mut out);
         out

@@ -123,7 +123,7 @@ impl Entry {
 
 /// An entry as it is exported.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, rename = "*impexp.Entry")]
 struct Exported {
     key: String,
     flags: u64,
@@ -323,7 +323,8 @@ fn detail(entry: &Entry, value: Option<&[u8]>) -> Vec<u8> {
     match std::str::from_utf8(value) {
         Ok(text) => Tabs::USUAL.expand(&format!("{rows}Value\t{text}")).into_bytes(),
         Err(_) => {
-            let mut out = Tabs::USUAL.expand(&format!("{rows}Value\t")).into_bytes();
+            let mut out = Tabs::USUAL.expand(&format!("{rows}Value\tx")).into_bytes();
+            out.pop();
             out.extend_from_slice(value);
             out
         }

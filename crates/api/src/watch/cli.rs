@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
+use wire::duration::GoDuration;
 
 use crate::cli::client::{CLIENT, Client, Request, SERVER};
 use crate::cli::flags::{Flag, Kind, parse_bool};
@@ -118,8 +119,10 @@ async fn follow(
             }
             Err(error) => {
                 let wait = plan.failed();
-                let kind = &plan.kind;
-                io.complain(format_args!("[ERROR] watch: Watch errored: type={kind} error={error:?} retry={wait:?}"));
+                let (kind, error, retry) = (&plan.kind, error.replace('"', "\\\""), GoDuration::from(wait));
+                io.complain(format_args!(
+                    "[ERROR] watch.watch: Watch errored: type={kind} error=\"{error}\" retry={retry}"
+                ));
                 tokio::time::sleep(wait).await;
             }
         }

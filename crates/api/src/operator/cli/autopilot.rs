@@ -257,7 +257,7 @@ impl State {
     fn pretty(&self) -> String {
         let mut out = format!(
             "Healthy:                      {}\nFailure Tolerance:            {}\nOptimistic Failure Tolerance: {}\nLeader: \
-             {:23}{}\nVoters:\n{}",
+             {:22}{}\nVoters:\n{}",
             self.healthy,
             self.failure_tolerance,
             self.optimistic_failure_tolerance,
