@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use acl::{Authorizer, Need, Resource};
 use bytes::Bytes;
-use server::{Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Server};
+use server::{Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Server, SharedAnswer};
 use state::coordinate::Coordinate;
 use state::session::Session;
 use state::{Command, Index, Outcome, Query, Seen, State};
@@ -59,6 +59,17 @@ impl Cluster {
         seen: &mut Seen,
     ) -> Result<(Answer<Q::Answer>, Arc<State>), Error> {
         self.server().read(query, options, may, seen).await
+    }
+
+    /// Evaluates a query, or takes the kept answer to the question `key`.
+    pub async fn read_shared<Q: Query>(
+        &self,
+        query: &Q,
+        options: &ReadOptions,
+        may: &Arc<dyn Authorizer>,
+        key: Option<&str>,
+    ) -> Result<SharedAnswer<Q::Answer>, Error> {
+        self.server().read_shared(query, options, may, key).await
     }
 
     /// Kept answers.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! raft/lock                                  held while the directory is in use
-//! raft/log/<first index>.log                 segments of the log (see segment.rs)
+//! raft/log/<number>.log                      segments of the log, in the order of their numbers (see segment.rs)
 //! raft/snapshots/<term>-<index>-<millis>/    meta.json, state.bin
 //! ```
 //!

@@ -1,7 +1,8 @@
 //! The log: segments of records, appended to and synced, indexed in memory.
 //!
 //! Always true: each segment begins with the hard state that was true when it was made, so that removing old
-//! segments never removes the newest hard state.
+//! segments never removes the newest hard state. The index in that first record is zero, or says where the log was
+//! started again behind a restored state: then nothing from before it counts.
 
 mod scan;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use raft::eraftpb::{Entry, HardState};
 use replica::{LogStore, Recovered, SnapshotMeta, StoreError};
 
 use crate::files::{Files, LogFile};
-use crate::segment::{self, Found, HEADER, Kind};
+use crate::segment::{self, Found, HEADER, Header, Kind};
 use crate::{broken, make_dir, private, raft_dir, snapshot, sync_dir};
 
 /// A segment is closed when it has grown past this.
@@ -31,7 +32,7 @@ const READ_AT_ONCE: u64 = 4 << 20;
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// First index of its segment, which names the file.
+    /// Number of its segment.
     segment: u64,
     /// Offset of the record.
     offset: u64,
@@ -48,13 +49,14 @@ impl Place {
 /// The log of one server.
 pub(crate) struct DiskLog<F: Files> {
     files: F,
+    segment_bytes: u64,
     data_dir: PathBuf,
     log_dir: PathBuf,
     /// Held for as long as this log is open.
     _lock: fs::File,
     hard_state: HardState,
     snapshot: Option<SnapshotMeta>,
-    /// First indexes of the segments, oldest first; never empty.
+    /// Numbers of the segments, oldest first.
     segments: VecDeque<u64>,
     /// The segment that is appended to, and its length.
     tail: F::File,
@@ -70,16 +72,20 @@ pub(crate) struct DiskLog<F: Files> {
 
 impl<F: Files> DiskLog<F> {
     pub(crate) fn open(data_dir: &Path, files: F) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, files, SEGMENT_BYTES)
+    }
+
+    fn open_with(data_dir: &Path, files: F, segment_bytes: u64) -> Result<Self, StoreError> {
         let raft = raft_dir(data_dir);
         let log_dir = raft.join("log");
         make_dir(&log_dir)?;
         let lock = lock(&raft.join("lock"))?;
         let snapshot = snapshot::newest(data_dir)?;
         let found = scan::scan(&log_dir, snapshot)?;
-        for first in &found.obsolete {
-            remove(&path_of(&log_dir, *first))?;
+        for number in &found.obsolete {
+            remove(&path_of(&log_dir, *number))?;
         }
-        let newest = found.segments.back().copied().unwrap_or(found.first);
+        let newest = found.segments.back().copied().unwrap_or(1);
         let path = path_of(&log_dir, newest);
         let mut tail = files.append_to(&path).map_err(|error| broken(&path, "cannot open", &error))?;
         // Cuts off what a crash left unfinished, before anything is written behind it.
@@ -92,6 +98,7 @@ impl<F: Files> DiskLog<F> {
         sync_dir(&log_dir)?;
         let mut log = DiskLog {
             files,
+            segment_bytes,
             data_dir: data_dir.to_owned(),
             log_dir,
             _lock: lock,
@@ -100,7 +107,7 @@ impl<F: Files> DiskLog<F> {
             segments: found.segments,
             tail,
             tail_length: found.tail_length,
-            append: found.append.wrapping_add(1),
+            append: found.append.unwrap_or_default(),
             first: found.first,
             places: found.places,
             fenced: None,
@@ -118,11 +125,19 @@ impl<F: Files> DiskLog<F> {
         Ok(log)
     }
 
-    /// Closes the tail and starts a segment at `first`, with the hard state in it.
-    fn rotate(&mut self, first: u64) -> Result<(), StoreError> {
-        let path = path_of(&self.log_dir, first);
+    /// The number of the segment that is appended to.
+    fn newest(&self) -> u64 {
+        self.segments.back().copied().unwrap_or(1)
+    }
+
+    /// Closes the tail and starts a segment with the hard state in it. `restart`: the log starts again at this index,
+    /// or goes on when it is zero.
+    fn rotate(&mut self, restart: u64) -> Result<(), StoreError> {
+        let number = self.newest() + 1;
+        let path = path_of(&self.log_dir, number);
         let mut begin = Vec::new();
-        segment::put(&mut begin, Kind::HardState, self.append, 0, self.hard_state.term, &encode(&self.hard_state)?);
+        let record = self.record(Kind::HardState, true, restart, self.hard_state.term);
+        segment::put(&mut begin, record, &encode(&self.hard_state)?);
         let opened = self.files.append_to(&path);
         let mut file = opened.map_err(|error| room_or_broken(&path, "cannot make", &error))?;
         // A leftover of an earlier life under the same name would be read as ours.
@@ -130,18 +145,22 @@ impl<F: Files> DiskLog<F> {
         let stable = written.map_err(|error| room_or_broken(&path, "cannot begin", &error));
         if let Err(failure) = stable.and_then(|()| sync_dir(&self.log_dir)) {
             drop(file);
-            // An empty newest segment is sound, a half one is cut off at the next start: either may stay.
-            let _ = fs::remove_file(&path);
-            return match failure {
-                StoreError::Full(_) => Err(failure),
-                StoreError::Broken(_) => Err(self.fence(failure)),
+            // A half segment behind a whole one that is appended to would be damage at the next start.
+            let removed = fs::remove_file(&path).map_err(|error| broken(&path, "cannot remove", &error));
+            return match (failure, removed) {
+                (failure @ StoreError::Full(_), Ok(())) => Err(failure),
+                (StoreError::Full(_), Err(failure)) | (failure @ StoreError::Broken(_), _) => Err(self.fence(failure)),
             };
         }
         self.tail = file;
         self.tail_length = begin.len() as u64;
         self.append = self.append.wrapping_add(1);
-        self.segments.push_back(first);
+        self.segments.push_back(number);
         Ok(())
+    }
+
+    fn record(&self, kind: Kind, ends_append: bool, index: u64, term: u64) -> Header {
+        Header { kind, append: self.append, ends_append, index, term }
     }
 
     fn fence(&mut self, error: StoreError) -> StoreError {
@@ -151,7 +170,7 @@ impl<F: Files> DiskLog<F> {
 
     /// Writes and syncs the buffer, or leaves the file as it was.
     fn write_out(&mut self) -> Result<(), StoreError> {
-        let path = path_of(&self.log_dir, *self.segments.back().unwrap_or(&self.first));
+        let path = path_of(&self.log_dir, self.newest());
         let written = self.tail.write_all(&self.buffer).and_then(|()| self.tail.sync_data());
         let length = self.buffer.len() as u64;
         self.buffer.clear();
@@ -187,26 +206,31 @@ impl<F: Files> LogStore for DiskLog<F> {
 
     fn append(&mut self, entries: &[Entry], hard_state: Option<&HardState>) -> Result<(), StoreError> {
         self.check_fence()?;
-        if self.tail_length > SEGMENT_BYTES
-            && let Some(first) = entries.first()
-            && first.index == self.last_index() + 1
-        {
-            self.rotate(first.index)?;
+        if self.tail_length > self.segment_bytes {
+            self.rotate(0)?;
         }
-        let segment = *self.segments.back().unwrap_or(&self.first);
-        let mut places = Vec::with_capacity(entries.len());
+        let segment = self.newest();
+        // The commit index alone is not worth a record: what is stored by a lone voter is committed.
+        let hard_state_record =
+            hard_state.filter(|new| new.term != self.hard_state.term || new.vote != self.hard_state.vote);
         self.buffer.clear();
-        for entry in entries {
-            let offset = self.tail_length + self.buffer.len() as u64;
+        if self.tail_length == 0 && (!entries.is_empty() || hard_state_record.is_some()) {
+            // The crash came before the segment was begun, or this is the first of all.
+            let record = self.record(Kind::HardState, false, 0, self.hard_state.term);
+            segment::put(&mut self.buffer, record, &encode(&self.hard_state)?);
+        }
+        let mut places = Vec::with_capacity(entries.len());
+        for (at, entry) in entries.iter().enumerate() {
+            let ends = at + 1 == entries.len() && hard_state_record.is_none();
             let body = encode(entry)?;
-            segment::put(&mut self.buffer, Kind::Entry, self.append, entry.index, entry.term, &body);
+            let offset = self.tail_length + self.buffer.len() as u64;
+            let record = self.record(Kind::Entry, ends, entry.index, entry.term);
+            segment::put(&mut self.buffer, record, &body);
             places.push(Place { segment, offset, length: u32::try_from(body.len()).unwrap_or(u32::MAX) });
         }
-        // The commit index alone is not worth a record: it is found again from the entries.
-        if let Some(new) = hard_state
-            && (new.term != self.hard_state.term || new.vote != self.hard_state.vote)
-        {
-            segment::put(&mut self.buffer, Kind::HardState, self.append, 0, new.term, &encode(new)?);
+        if let Some(new) = hard_state_record {
+            let record = self.record(Kind::HardState, true, 0, new.term);
+            segment::put(&mut self.buffer, record, &encode(new)?);
         }
         if !self.buffer.is_empty() {
             self.write_out()?;
@@ -264,14 +288,12 @@ impl<F: Files> LogStore for DiskLog<F> {
         self.hard_state.commit = meta.index;
         self.hard_state.term = self.hard_state.term.max(meta.term);
         let old = self.segments.len();
-        // The new segment comes first: a start that finds both knows by its name that the old ones are over.
-        if self.segments.back() != Some(&(meta.index + 1)) {
-            self.rotate(meta.index + 1)?;
-            for first in self.segments.drain(..old) {
-                remove(&path_of(&self.log_dir, first))?;
-            }
-            sync_dir(&self.log_dir)?;
+        // The new segment comes first: a start that finds both knows by its first record that the old ones are over.
+        self.rotate(meta.index + 1)?;
+        for number in self.segments.drain(..old) {
+            remove(&path_of(&self.log_dir, number))?;
         }
+        sync_dir(&self.log_dir)?;
         self.first = meta.index + 1;
         self.places.clear();
         self.snapshot = Some(meta);
@@ -284,16 +306,19 @@ impl<F: Files> LogStore for DiskLog<F> {
     }
 
     fn compact(&mut self, index: u64) -> Result<(), StoreError> {
-        let index = index.min(self.last_index() + 1);
         let mut removed = false;
-        // A segment goes when the next one starts at or before the first index to keep.
-        while self.segments.len() > 1 && self.segments.get(1).is_some_and(|next| *next <= index) {
-            let Some(gone) = self.segments.pop_front() else { break };
-            remove(&path_of(&self.log_dir, gone))?;
-            let first = self.segments.front().copied().unwrap_or(self.first);
-            let count = usize::try_from(first - self.first).unwrap_or(usize::MAX);
-            self.places.drain(..count.min(self.places.len()));
-            self.first = first;
+        while self.segments.len() > 1
+            && let Some(oldest) = self.segments.front().copied()
+        {
+            // Entries stand in the order of their segments.
+            let count = self.places.partition_point(|place| place.segment <= oldest);
+            if self.first + count as u64 > index || count == self.places.len() {
+                break;
+            }
+            remove(&path_of(&self.log_dir, oldest))?;
+            self.segments.pop_front();
+            self.places.drain(..count);
+            self.first += count as u64;
             removed = true;
         }
         if !removed {
@@ -327,8 +352,8 @@ fn read_run(file: &fs::File, path: &Path, run: &[Place], entries: &mut Vec<Entry
     Ok(())
 }
 
-fn path_of(log_dir: &Path, first: u64) -> PathBuf {
-    log_dir.join(format!("{first:020}.log"))
+fn path_of(log_dir: &Path, number: u64) -> PathBuf {
+    log_dir.join(format!("{number:020}.log"))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

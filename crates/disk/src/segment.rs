@@ -9,8 +9,9 @@
 //!
 //! Always true:
 //! - The header is checked by itself, so that a damaged length is told from a record that was cut short.
-//! - Appends are numbered, and the first record of each says that it is. An append starts only when the one before
-//!   it is synced: whatever stands before such a record was stable once, and damage to it is damage.
+//! - Appends are numbered, and the last record of each says that it is: an append is there as a whole or not at all.
+//!   It starts only when the one before it is synced, so whatever stands before it was stable once, and damage to that
+//!   is damage.
 //! - Bodies are masked, so that a block of zeros is never data: it is a block that was never written.
 
 use std::path::Path;
@@ -21,8 +22,8 @@ pub(crate) const HEADER: usize = 36;
 const MAGIC: [u8; 4] = *b"CuLg";
 /// No body is longer: the largest entry is a transaction or value far below this.
 const BODY_MAX: u32 = 1 << 30;
-/// Flag of the first record of an append.
-const BEGINS_APPEND: u8 = 1;
+/// Flag of the last record of an append.
+const ENDS_APPEND: u8 = 1;
 /// Disks write at least this much at once.
 const SECTOR: usize = 512;
 
@@ -35,21 +36,28 @@ pub(crate) enum Kind {
     HardState,
 }
 
-/// A record's header, verified.
+/// A record but for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: Kind,
-    begins_append: bool,
     /// The number of its append, from 0 again after 65,535.
     pub append: u16,
+    pub ends_append: bool,
+    /// Of an entry its index; of a hard state see `log.rs`.
     pub index: u64,
     pub term: u64,
-    pub length: u32,
+}
+
+/// A header as it was read, with what it says of the body.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    header: Header,
+    length: usize,
     crc: u32,
 }
 
 /// Adds a record to the bytes of an append.
-pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, append: u16, index: u64, term: u64, body: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, record: Header, body: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     out.extend_from_slice(body);
@@ -57,14 +65,14 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, append: u16, index: u64, term: 
     let crc = crc32fast::hash(&out[start + HEADER..]);
     let header = &mut out[start..start + HEADER];
     header[..4].copy_from_slice(&MAGIC);
-    header[4] = match kind {
+    header[4] = match record.kind {
         Kind::Entry => 1,
         Kind::HardState => 2,
     };
-    header[5] = if start == 0 { BEGINS_APPEND } else { 0 };
-    header[6..8].copy_from_slice(&append.to_le_bytes());
-    header[8..16].copy_from_slice(&index.to_le_bytes());
-    header[16..24].copy_from_slice(&term.to_le_bytes());
+    header[5] = if record.ends_append { ENDS_APPEND } else { 0 };
+    header[6..8].copy_from_slice(&record.append.to_le_bytes());
+    header[8..16].copy_from_slice(&record.index.to_le_bytes());
+    header[16..24].copy_from_slice(&record.term.to_le_bytes());
     header[24..28].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     header[28..32].copy_from_slice(&crc.to_le_bytes());
     let crc = crc32fast::hash(&header[..32]);
@@ -116,34 +124,28 @@ pub(crate) fn read(bytes: &[u8], at: usize) -> Found<'_> {
     if rest.len() < HEADER {
         return Found::Short;
     }
-    let header = match header(rest) {
-        Ok(header) => header,
+    let stored = match stored(rest) {
+        Ok(stored) => stored,
         Err(reason) => return Found::Wrong(reason),
     };
-    let Some(body) = rest.get(HEADER..HEADER + header.length as usize) else { return Found::Short };
-    if crc32fast::hash(body) == header.crc { Found::Record(header, body) } else { Found::Wrong("body") }
+    let Some(body) = rest.get(HEADER..HEADER + stored.length) else { return Found::Short };
+    if crc32fast::hash(body) == stored.crc { Found::Record(stored.header, body) } else { Found::Wrong("body") }
 }
 
 /// Whether the unsound record at `at` of the newest segment is what a crash leaves behind, and not damage: it
-/// belongs to the last append, and part of that append was never written. `append` is the number of the sound record
-/// before it.
+/// belongs to the last append, whose number is `append`, and part of that append was never written.
 pub(crate) fn is_unfinished(bytes: &[u8], at: usize, found: &Found<'_>, append: u16) -> bool {
     let rest = &bytes[at..];
-    let own = rest.get(..HEADER).and_then(|bytes| header(bytes).ok()).map(|header| header.append);
-    let stood_before = |later: &Header| match own {
-        Some(own) => later.append != own,
-        None => later.begins_append || (later.append != append && later.append != append.wrapping_add(1)),
-    };
-    let mut later = rest.windows(HEADER).skip(1).filter(|window| window.starts_with(&MAGIC));
-    if later.any(|window| header(window).is_ok_and(|header| stood_before(&header))) {
+    let mut headers = rest.windows(HEADER).filter(|window| window.starts_with(&MAGIC));
+    if headers.any(|window| stored(window).is_ok_and(|stored| stored.header.append != append)) {
         return false;
     }
     let missing = |sector: &[u8]| !sector.is_empty() && sector.iter().all(|byte| *byte == 0);
     let (begun, sectors) = rest.split_at((SECTOR - at % SECTOR).min(rest.len()));
-    matches!(found, Found::Short) || missing(begun) || sectors.chunks(SECTOR).any(missing)
+    matches!(found, Found::Short | Found::End) || missing(begun) || sectors.chunks(SECTOR).any(missing)
 }
 
-fn header(bytes: &[u8]) -> Result<Header, &'static str> {
+fn stored(bytes: &[u8]) -> Result<Stored, &'static str> {
     if u32::from_le_bytes(number(bytes, 32)) != crc32fast::hash(&bytes[..32]) {
         return Err("header");
     }
@@ -159,15 +161,14 @@ fn header(bytes: &[u8]) -> Result<Header, &'static str> {
     if length > BODY_MAX {
         return Err("length");
     }
-    Ok(Header {
+    let header = Header {
         kind,
-        begins_append: bytes[5] & BEGINS_APPEND != 0,
         append: u16::from_le_bytes(number(bytes, 6)),
+        ends_append: bytes[5] & ENDS_APPEND != 0,
         index: u64::from_le_bytes(number(bytes, 8)),
         term: u64::from_le_bytes(number(bytes, 16)),
-        length,
-        crc: u32::from_le_bytes(number(bytes, 28)),
-    })
+    };
+    Ok(Stored { header, length: length as usize, crc: u32::from_le_bytes(number(bytes, 28)) })
 }
 
 /// Damage as an error that says where.

@@ -30,18 +30,28 @@ struct Meta {
     crc32: u32,
 }
 
-/// Counts and checks what passes through.
-struct Checked<W> {
-    inner: W,
+/// So much is written before it is synced: the log is on the same disk, and its syncs must not wait for a whole
+/// state.
+const SYNC_STEP: u64 = 1 << 20;
+
+/// Counts, checks and syncs what passes through.
+struct Checked {
+    inner: fs::File,
     crc: crc32fast::Hasher,
     size: u64,
+    unsynced: u64,
 }
 
-impl<W: Write> Write for Checked<W> {
+impl Write for Checked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
         self.crc.update(&bytes[..count]);
         self.size += count as u64;
+        self.unsynced += count as u64;
+        if self.unsynced >= SYNC_STEP {
+            self.inner.sync_data()?;
+            self.unsynced = 0;
+        }
         Ok(count)
     }
 
@@ -68,15 +78,14 @@ pub fn write_snapshot(
     let (scratch, place) = (home.join(format!("{id}.tmp")), home.join(&id));
     let written = (|| -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(&scratch)?;
-        let mut out = Checked {
-            inner: BufWriter::with_capacity(1 << 18, private().create_new(true).write(true).open(scratch.join("state.bin"))?),
-            crc: crc32fast::Hasher::new(),
-            size: 0,
-        };
+        let inner = private().create_new(true).write(true).open(scratch.join("state.bin"))?;
+        let checked = Checked { inner, crc: crc32fast::Hasher::new(), size: 0, unsynced: 0 };
+        let mut out = BufWriter::with_capacity(1 << 18, checked);
         write(&mut out)?;
-        let Checked { inner, crc, size } = out;
-        inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        let meta = Meta { version: VERSION, id: id.clone(), index: meta.index, term: meta.term, size, crc32: crc.finalize() };
+        let Checked { inner, crc, size, .. } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        inner.sync_all()?;
+        let meta =
+            Meta { version: VERSION, id: id.clone(), index: meta.index, term: meta.term, size, crc32: crc.finalize() };
         let mut file = private().create_new(true).write(true).open(scratch.join("meta.json"))?;
         file.write_all(&serde_json::to_vec(&meta)?)?;
         file.sync_all()?;

@@ -174,6 +174,9 @@ impl Replica {
             fenced: None,
         };
         let mut turn = Turn { changed: true, ..Turn::default() };
+        // First everything that was ever acknowledged: even when there is no room to begin a term, nothing older
+        // is served.
+        replica.drive(now, &mut turn)?;
         replica.campaign(now, &mut turn)?;
         replica.duties.lead(&replica.state, now);
         Ok((replica, turn))

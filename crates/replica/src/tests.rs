@@ -11,7 +11,8 @@ use state::session::{Session, SessionRequest};
 use state::{Command, Index, Limits, Outcome, State, Topic};
 
 use crate::{
-    Error, LogStore, MemoryLog, Moment, ProposalId, Recovered, Replica, SnapshotMeta, StoreError, Turn, Unwatched, codec,
+    Error, LogStore, MemoryLog, Moment, ProposalId, Recovered, Replica, SnapshotMeta, StoreError, Turn, Unwatched,
+    codec,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -90,13 +91,8 @@ fn node() -> Command {
 }
 
 fn session(op: &str, id: &str, ttl: &str) -> Command {
-    let session = Session {
-        id: id.into(),
-        node: "n".into(),
-        ttl: ttl.into(),
-        lock_delay: 15 * SECOND,
-        ..Session::default()
-    };
+    let session =
+        Session { id: id.into(), node: "n".into(), ttl: ttl.into(), lock_delay: 15 * SECOND, ..Session::default() };
     Command::Session(SessionRequest { op: op.into(), session, ..SessionRequest::default() })
 }
 
@@ -179,6 +175,28 @@ fn without_room_writes_are_refused_reads_go_on_and_timers_run() {
         })
         .collect();
     assert_eq!(keys, ["held", "taken"], "what was refused never happens");
+}
+
+#[test]
+fn a_start_without_room_serves_everything_that_was_acknowledged() {
+    let store = Store::default();
+    let mut replica = store.open(at(0));
+    // More than raft hands out at once.
+    for key in 0..40 {
+        let dir_ent =
+            KvEntry { key: key.to_string().into(), value: Octets::copied(&vec![7; 500_000]), ..KvEntry::default() };
+        let command = Command::Kvs(KvsRequest { op: Op::Set, dir_ent, ..KvsRequest::default() });
+        write(&mut replica, &command, at(0)).unwrap();
+    }
+    drop(replica);
+    store.fail(Some(StoreError::Full("no room".into())));
+    let mut replica = store.open(at(1));
+    assert_eq!(state::usage::keys(replica.state()), 40);
+    assert!(replica.is_leader() && replica.refuses_writes().is_some());
+    store.fail(None);
+    replica.turn(at(2)).unwrap();
+    assert_eq!(write(&mut replica, &kvs(Op::Set, "again", ""), at(2)).unwrap(), Outcome::Done);
+    assert_eq!(state::usage::keys(replica.state()), 41);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What raft sees of the log: the newest entries from memory, older ones from the store.
 //!
-//! Always true: what is in the cache is in the store, without gaps, up to the store's last index; the cache
-//! takes no more than its bound, however small or large the entries are.
+//! Always true: what is in the cache is in the store, without gaps, up to the store's last index. The last append is
+//! in it, so that applying does not read the disk; what came before takes no more than a bound.
 
 use std::collections::VecDeque;
 
@@ -10,15 +10,15 @@ use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::{LogStore, MemoryLog, StoreError};
 
-/// The newest entries are kept in memory up to this many bytes, so that applying does not read the disk.
-const CACHE_BYTES_MAX: usize = 4 << 20;
+/// Older entries than those of the last append stay in memory only while all take no more than this.
+const CACHE_BYTES_MAX: usize = 1 << 20;
 /// What an entry takes besides its data.
 const ENTRY_OVERHEAD: usize = 128;
 
 /// The log as raft reads it.
 pub(crate) struct LogView {
     pub store: Box<dyn LogStore>,
-    /// What is applied is committed, whatever the stored hard state says: commit indexes alone are not synced.
+    /// Up to where the state has the log.
     pub applied: u64,
     /// The only voter.
     voter: u64,
@@ -46,21 +46,23 @@ impl LogView {
     /// Stores entries; they are stable when this returns.
     pub fn append(&mut self, entries: Vec<Entry>, hard_state: Option<&HardState>) -> Result<(), StoreError> {
         self.store.append(&entries, hard_state)?;
-        let Some(first) = entries.first() else { return Ok(()) };
-        while let Some(last) = self.cache.pop_back_if(|last| last.index >= first.index) {
+        let Some(first) = entries.first().map(|entry| entry.index) else { return Ok(()) };
+        while let Some(last) = self.cache.pop_back_if(|last| last.index >= first) {
             self.cached_bytes -= cost(&last);
         }
-        if self.cache.back().is_some_and(|last| last.index + 1 != first.index) {
+        if self.cache.back().is_some_and(|last| last.index + 1 != first) {
             self.cache.clear();
             self.cached_bytes = 0;
         }
         self.cached_bytes += entries.iter().map(cost).sum::<usize>();
         self.cache.extend(entries);
         while self.cached_bytes > CACHE_BYTES_MAX
-            && self.cache.len() > 1
-            && let Some(oldest) = self.cache.pop_front()
+            && let Some(oldest) = self.cache.pop_front_if(|oldest| oldest.index < first)
         {
             self.cached_bytes -= cost(&oldest);
+        }
+        if self.cache.capacity() > 4 * self.cache.len() {
+            self.cache.shrink_to(2 * self.cache.len());
         }
         Ok(())
     }
@@ -78,7 +80,9 @@ fn other(error: StoreError) -> raft::Error {
 impl Storage for LogView {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let mut hard_state = self.store.recovered().hard_state;
-        hard_state.commit = hard_state.commit.clamp(self.applied, self.store.last_index().max(self.applied));
+        // What is stored here is stored on a quorum of one. The stored commit index lags behind, since it alone is
+        // never synced.
+        hard_state.commit = self.store.last_index();
         let conf_state = ConfState { voters: vec![self.voter], ..ConfState::default() };
         Ok(RaftState { hard_state, conf_state })
     }

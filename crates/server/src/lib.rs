@@ -140,7 +140,9 @@ pub(crate) enum Locks {
 
 impl Locks {
     fn of(command: &Command) -> Self {
-        let op = |op: &state::txn::Op| op.kv.as_ref().filter(|kv| kv.verb == state::kv::Op::Lock).map(|kv| kv.dir_ent.key.to_string());
+        let op = |op: &state::txn::Op| {
+            op.kv.as_ref().filter(|kv| kv.verb == state::kv::Op::Lock).map(|kv| kv.dir_ent.key.to_string())
+        };
         match command {
             Command::Txn(request) => {
                 let ops = request.ops.iter().enumerate();

@@ -129,7 +129,8 @@ impl Server {
                     || index.0.max(1) > options.min_index.0
                     || matches!(awake, Awake::Replaced | Awake::TimeIsUp)
             };
-            if let Some(encoded) = key.filter(|_| options.mode != ReadMode::Consistent).and_then(|key| self.answers().get(key))
+            if let Some(encoded) =
+                key.filter(|_| options.mode != ReadMode::Consistent).and_then(|key| self.answers().get(key))
                 && is_new(encoded.index)
             {
                 self.still_serves(options.mode)?;

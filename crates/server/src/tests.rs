@@ -198,7 +198,8 @@ async fn no_change_is_missed_between_looking_and_sleeping() {
             tokio::spawn(async move {
                 let (mut index, mut last, mut seen) = (Index(0), 0, 0);
                 while last < LAST {
-                    let options = ReadOptions { min_index: index, wait: Duration::from_secs(20), mode: ReadMode::Default };
+                    let options =
+                        ReadOptions { min_index: index, wait: Duration::from_secs(20), mode: ReadMode::Default };
                     let (value, next) = get(&server, "a", &options).await;
                     let value = u64::from_be_bytes(value.unwrap().try_into().unwrap());
                     assert!(next > index && (value > last || index.is_zero()), "woken without a change");
@@ -351,7 +352,9 @@ async fn the_last_handle_stops_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(config(Some(dir.path()))).unwrap();
     put(&server, "a", b"1").await.unwrap();
-    assert!(matches!(Server::start(config(Some(dir.path()))), Err(Error::StorageBroken(text)) if text.contains("in use")));
+    assert!(
+        matches!(Server::start(config(Some(dir.path()))), Err(Error::StorageBroken(text)) if text.contains("in use"))
+    );
     let thread = server.shared.thread.lock().take().unwrap();
     drop(server);
     thread.join().unwrap();

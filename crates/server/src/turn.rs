@@ -20,6 +20,8 @@ const BATCH_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Without anything to do the thread looks around this often.
 const IDLE: Duration = Duration::from_secs(30);
+/// However short the snapshot interval seems to a fast writer, the log grows to this many thresholds at most.
+const THRESHOLDS_MAX: u64 = 16;
 /// While a snapshot is being written, it is looked for this often.
 const SNAPSHOT_LOOK: Duration = Duration::from_millis(200);
 
@@ -220,15 +222,16 @@ impl Turning {
     fn snapshot_if_due(&mut self) {
         let Some(replica) = &mut self.replica else { return };
         let config = &self.shared.config;
-        if self.snapshot.is_some()
-            || replica.entries_since_snapshot() < config.snapshot_threshold
-            || Instant::now() < self.next_snapshot
-        {
+        let entries = replica.entries_since_snapshot();
+        let is_urgent = entries >= config.snapshot_threshold.saturating_mul(THRESHOLDS_MAX);
+        let is_due = entries >= config.snapshot_threshold && Instant::now() >= self.next_snapshot;
+        if self.snapshot.is_some() || !(is_due || is_urgent) {
             return;
         }
         let (state, meta) = (replica.state().clone(), replica.snapshot_meta());
         let Some(dir) = config.data_dir.clone() else {
             // Without a disk nothing is recovered, so entries that are applied may go.
+            self.next_snapshot = Instant::now() + config.snapshot_interval;
             let trailing = config.trailing_logs;
             if let Err(error) = replica.snapshot_taken(meta, trailing) {
                 self.fence(error);
@@ -246,6 +249,7 @@ impl Turning {
         });
         match spawned {
             Ok(thread) => self.snapshot = Some(thread),
+            // Tried again after the interval.
             Err(error) => tracing::error!(%error, "no thread for a snapshot"),
         }
     }

@@ -226,7 +226,8 @@ impl Table {
 
     fn concerned(&self, touched: &Touched) -> Vec<(Arc<Signal>, u8)> {
         let mut found = Vec::new();
-        let mut take = |sleepers: &Sleepers, how| found.extend(sleepers.signals().map(|signal| (Arc::clone(signal), how)));
+        let mut take =
+            |sleepers: &Sleepers, how| found.extend(sleepers.signals().map(|signal| (Arc::clone(signal), how)));
         for topic in touched.topics() {
             match topic {
                 Topic::Everything => {
@@ -392,7 +393,8 @@ mod tests {
         // Not in the order in which they came.
         while !registrations.is_empty() {
             registrations.swap_remove(registrations.len() * 7 / 11);
-            let woken = registry.table.lock().exact.get(&Topic::Key("k".into())).map_or(0, |list| list.signals().count());
+            let woken =
+                registry.table.lock().exact.get(&Topic::Key("k".into())).map_or(0, |list| list.signals().count());
             assert_eq!(woken, registrations.len());
         }
         let table = registry.table.lock();

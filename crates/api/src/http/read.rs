@@ -1,13 +1,11 @@
 //! The one way in which a route answers a query: options, blocking, headers, encode once.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
-use server::{Answer, Encoded, ReadMode};
-use state::{Query, Seen};
+use server::{Answer, Encoded, ReadMode, SharedAnswer};
+use state::Query;
 
 use super::{Asker, Failure, Options, Reply, Request, read_options};
 use crate::Api;
@@ -41,20 +39,17 @@ pub async fn serve_query<Q: Query>(
 ) -> Result<Reply, Failure> {
     let options = read_options(api, req)?;
     // Only answers that are the same for everybody are shared.
-    let key = key.filter(|_| asker.may.allows_everything() && options.read.mode != ReadMode::Consistent);
-    if let Some(key) = key
-        && let Some(encoded) = api.cluster.answers().get(key)
-        && encoded.index > options.read.min_index
-        && api.cluster.may_answer_from_memory(options.read.mode)
-    {
-        let mut reply = Reply::encoded(encoded.body);
-        let meta = api.cluster.meta(encoded.index, options.read.mode);
-        set_meta(&mut reply.headers, &meta, shows_mode(&req.path));
-        cache_headers(&mut reply.headers, &options, true);
-        return Ok(reply);
-    }
-    let mut seen = Seen::default();
-    let (answer, state) = api.cluster.read_seen(query, &options.read, &asker.may, &mut seen).await?;
+    let key = key.filter(|_| asker.may.allows_everything());
+    let (answer, seen, state) = match api.cluster.read_shared(query, &options.read, &asker.may, key).await? {
+        SharedAnswer::Kept(encoded) => {
+            let mut reply = Reply::encoded(encoded.body);
+            let meta = api.cluster.meta(encoded.index, options.read.mode);
+            set_meta(&mut reply.headers, &meta, shows_mode(&req.path));
+            cache_headers(&mut reply.headers, &options, true);
+            return Ok(reply);
+        }
+        SharedAnswer::Fresh { answer, seen, state } => (answer, seen, state),
+    };
     let Answer { answer, meta } = answer;
     let mut reply = match render(answer)? {
         Answered::Json(body) => {

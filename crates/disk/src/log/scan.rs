@@ -1,4 +1,4 @@
-//! Reading the log at start: every record is checked, an unfinished end is told from damage.
+//! Reading the log at start: every record is checked, an unfinished append is told from damage and left out whole.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,14 +9,14 @@ use replica::{SnapshotMeta, StoreError};
 
 use super::{Place, decode, path_of};
 use crate::broken;
-use crate::segment::{self, Found, HEADER, Kind};
+use crate::segment::{self, Found, HEADER, Header, Kind};
 
 /// What the segments hold.
 pub(super) struct Scanned {
     pub hard_state: HardState,
-    /// Number of the last append.
-    pub append: u16,
-    /// First indexes of the segments that count, oldest first.
+    /// Number of the next append, once there was one.
+    pub append: Option<u16>,
+    /// Numbers of the segments that count, oldest first.
     pub segments: VecDeque<u64>,
     /// Segments from before a restore: nothing of them counts.
     pub obsolete: Vec<u64>,
@@ -32,27 +32,21 @@ pub(super) fn scan(log_dir: &Path, snapshot: Option<SnapshotMeta>) -> Result<Sca
     let behind_snapshot = snapshot.map_or(1, |meta| meta.index + 1);
     let mut scanned = Scanned {
         hard_state: HardState::default(),
-        append: 0,
+        append: None,
         segments: VecDeque::new(),
         obsolete: Vec::new(),
         tail_length: 0,
-        first: segments.first().copied().unwrap_or(behind_snapshot),
+        first: behind_snapshot,
         places: VecDeque::new(),
     };
-    for (at, segment) in segments.iter().copied().enumerate() {
-        let next = scanned.first + scanned.places.len() as u64;
-        if segment == behind_snapshot && segment != next {
-            // The log was started again behind a restored state, and the old segments were still to be removed.
-            scanned.obsolete.extend(scanned.segments.drain(..));
-            scanned.places.clear();
-            scanned.first = segment;
-        }
-        scanned.segments.push_back(segment);
+    for (at, number) in segments.iter().copied().enumerate() {
         let is_last = at + 1 == segments.len();
-        scanned.tail_length = scanned.segment(&path_of(log_dir, segment), segment, is_last)?;
+        scanned.tail_length = scanned.segment(&path_of(log_dir, number), number, is_last)?;
+        scanned.segments.push_back(number);
     }
     if scanned.first > behind_snapshot {
-        let what = snapshot.map_or("there is no snapshot".to_owned(), |meta| format!("the snapshot ends at {}", meta.index));
+        let what =
+            snapshot.map_or("there is no snapshot".to_owned(), |meta| format!("the snapshot ends at {}", meta.index));
         return Err(StoreError::Broken(format!(
             "the log in {} starts at index {}, but {what}: entries are missing; refusing to start",
             log_dir.display(),
@@ -67,40 +61,74 @@ pub(super) fn scan(log_dir: &Path, snapshot: Option<SnapshotMeta>) -> Result<Sca
 }
 
 impl Scanned {
-    /// Reads one segment; returns how long its sound part is.
-    fn segment(&mut self, path: &Path, segment: u64, is_last: bool) -> Result<u64, StoreError> {
+    /// Reads one segment; returns how long the part with whole appends is.
+    fn segment(&mut self, path: &Path, number: u64, is_last: bool) -> Result<u64, StoreError> {
         let bytes = fs::read(path).map_err(|error| broken(path, "cannot read", &error))?;
-        let mut at = 0;
+        let (mut at, mut whole) = (0, 0);
+        // The records of an append count once its last one is there.
+        let mut append: Vec<(usize, Header, &[u8])> = Vec::new();
         loop {
             match segment::read(&bytes, at) {
-                Found::End => return Ok(at as u64),
+                Found::End if append.is_empty() => return Ok(whole as u64),
                 Found::Record(header, body) => {
-                    match header.kind {
-                        Kind::HardState => self.hard_state = decode(body, path)?,
-                        Kind::Entry => {
-                            let place = Place { segment, offset: at as u64, length: header.length };
-                            self.entry(path, at, header.index, place)?;
-                        }
+                    if !self.is_next(header.append, append.first().map(|(_, first, _)| first.append)) {
+                        return Err(segment::damaged(path, at, "the append's number; record"));
                     }
-                    self.append = header.append;
+                    append.push((at, header, body));
                     at += HEADER + body.len();
+                    if header.ends_append {
+                        for (at, header, body) in append.drain(..) {
+                            self.record(path, at, number, header, body)?;
+                        }
+                        self.append = Some(header.append.wrapping_add(1));
+                        whole = at;
+                    }
                 }
-                unsound if is_last && segment::is_unfinished(&bytes, at, &unsound, self.append) => return Ok(at as u64),
-                Found::Short => return Err(segment::damaged(path, at, "missing end; record")),
-                Found::Wrong(reason) => return Err(segment::damaged(path, at, reason)),
+                unsound => {
+                    let own = append.first().map(|(_, first, _)| first.append).or(self.append);
+                    let own = own.unwrap_or_default();
+                    if is_last && segment::is_unfinished(&bytes, at, &unsound, own) {
+                        return Ok(whole as u64);
+                    }
+                    let reason = if let Found::Wrong(reason) = unsound { reason } else { "missing end; record" };
+                    return Err(segment::damaged(path, at, reason));
+                }
+            }
+        }
+    }
+
+    /// Whether an append's number follows from what came before: the running append's, or else the next.
+    fn is_next(&self, append: u16, running: Option<u16>) -> bool {
+        running.or(self.append).is_none_or(|expected| append == expected)
+    }
+
+    fn record(&mut self, path: &Path, at: usize, number: u64, header: Header, body: &[u8]) -> Result<(), StoreError> {
+        match header.kind {
+            Kind::Entry => {
+                let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+                self.entry(path, at, header.index, Place { segment: number, offset: at as u64, length })
+            }
+            Kind::HardState => {
+                self.hard_state = decode(body, path)?;
+                if header.index > 0 {
+                    self.obsolete.extend(self.segments.drain(..));
+                    self.places.clear();
+                    self.first = header.index;
+                }
+                Ok(())
             }
         }
     }
 
     fn entry(&mut self, path: &Path, at: usize, index: u64, place: Place) -> Result<(), StoreError> {
+        if self.places.is_empty() || index < self.first {
+            // The oldest entry that is left; or others from before it were cut off, and all behind them went too.
+            self.places.clear();
+            self.first = index;
+        }
         let next = self.first + self.places.len() as u64;
         if index > next || index == 0 {
             return Err(segment::damaged(path, at, "a gap in the indexes; record"));
-        }
-        if index < self.first {
-            // Entries that were cut off, from before the first segment that is left: all behind them went too.
-            self.places.clear();
-            self.first = index;
         }
         // A later record at the same index replaces what stood there and everything behind it.
         self.places.truncate(usize::try_from(index - self.first).unwrap_or(usize::MAX));
@@ -115,9 +143,9 @@ fn segments_in(log_dir: &Path) -> Result<Vec<u64>, StoreError> {
     for file in listing {
         let file = file.map_err(|error| broken(log_dir, "cannot list", &error))?;
         let name = file.file_name();
-        let first = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|first| first.parse().ok());
-        match first {
-            Some(first) => found.push(first),
+        let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|number| number.parse().ok());
+        match number {
+            Some(number) => found.push(number),
             None => tracing::warn!(path = %file.path().display(), "not a log segment; left alone"),
         }
     }
