@@ -88,7 +88,7 @@ pub(crate) struct Shared {
 /// What the replica's thread is asked to do.
 pub(crate) enum Request {
     Write {
-        command: Command,
+        command: Box<Command>,
         answer: oneshot::Sender<Result<Outcome, Error>>,
     },
     Renew {
@@ -219,7 +219,7 @@ impl Server {
         command.prepare(&state)?;
         let started = Instant::now();
         let (answer, outcome) = oneshot::channel();
-        self.send(Request::Write { command, answer })?;
+        self.send(Request::Write { command: Box::new(command), answer })?;
         let outcome = self.await_answer(outcome).await??;
         metrics::histogram!("consul.raft.commitTime").record(started.elapsed().as_secs_f64() * 1000.0);
         match outcome {
