@@ -10,6 +10,7 @@ use std::time::Duration;
 use acl::AllowAll;
 use state::Command;
 use state::catalog::{NodeService, RegisterRequest, SERF_HEALTH, Weights};
+use state::coordinate::{Coord, Coordinate};
 use state::health::HealthCheck;
 
 use crate::Agent;
@@ -30,7 +31,8 @@ impl Agent {
     /// Registers this server and keeps it registered, until the agent stops.
     pub async fn keep_server_registered(self, identity: ServerIdentity) {
         loop {
-            let pause = match self.register_server(&identity).await {
+            let registered = self.register_server(&identity).await;
+            let pause = match registered.and_then(|()| self.report_coordinate()) {
                 Ok(()) => INTERVAL,
                 Err(error) => {
                     tracing::warn!(%error, "this server could not be registered");
@@ -76,6 +78,17 @@ impl Agent {
             ..RegisterRequest::default()
         };
         self.cluster().write(Command::Register(request), &AllowAll).await.map(drop)
+    }
+
+    /// This node's coordinate. Alone in its pool it is at the origin, which the catalog should say.
+    fn report_coordinate(&self) -> Result<(), server::Error> {
+        let settings = self.settings();
+        if settings.disable_coordinates || self.cluster().state().has_coordinate(&settings.node_name) {
+            return Ok(());
+        }
+        let own =
+            Coordinate { node: settings.node_name.clone(), coord: Some(Coord::default()), ..Coordinate::default() };
+        self.cluster().update_coordinate(own, &AllowAll)
     }
 }
 

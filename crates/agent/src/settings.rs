@@ -26,4 +26,5 @@ pub struct Settings {
     pub check_reap_interval: Duration,
     pub enable_local_script_checks: bool,
     pub enable_remote_script_checks: bool,
+    pub disable_coordinates: bool,
 }

@@ -99,8 +99,11 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
         Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), hooks))
     };
     let mut listeners = Vec::new();
-    for listen in shown.lock().addresses.http.clone() {
-        let mode = u32::from_str_radix(&shown.lock().unix_sockets.mode, 8).ok();
+    let (http, mode) = {
+        let runtime = shown.lock();
+        (runtime.addresses.http.clone(), u32::from_str_radix(&runtime.unix_sockets.mode, 8).ok())
+    };
+    for listen in http {
         let listener = match &listen {
             Listen::Socket(address) => api::http::Listener::tcp(*address),
             Listen::Unix(path) => api::http::Listener::unix(path, mode),

@@ -70,6 +70,7 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
         check_reap_interval: checks.reap_interval.to_std(),
         enable_local_script_checks: checks.enable_local_scripts,
         enable_remote_script_checks: checks.enable_remote_scripts,
+        disable_coordinates: runtime.disable_coordinates,
     }
 }
 

@@ -168,6 +168,14 @@ fn changed(state: &mut State, apply: &mut Apply, node: &Arc<str>) {
     apply.touch(Topic::NodeCoordinates(Arc::clone(node)));
 }
 
+impl State {
+    /// Whether a coordinate of this node is known.
+    #[must_use]
+    pub fn has_coordinate(&self, node: &str) -> bool {
+        self.coordinate.of_node(&fold(node)).next().is_some()
+    }
+}
+
 /// Sorts rows by the distance of their nodes from `source`, nearest first and unknown last; rows of equal
 /// distance keep their order. Does nothing when the source is not given or has no coordinate.
 pub(crate) fn sort_by_distance<T>(

@@ -88,10 +88,11 @@ impl Routes {
         self.exact.get(path).or_else(|| self.prefixes.iter().find(|route| path.starts_with(route.pattern)))
     }
 
-    /// Whether `path` with a slash behind it is a prefix route (answered with a redirect).
+    /// Whether `path` is a route only with a slash behind it (answered with a redirect).
     #[must_use]
     pub fn lacks_slash(&self, path: &str) -> bool {
-        self.prefixes.iter().any(|route| route.pattern.strip_suffix('/') == Some(path))
+        !self.exact.contains_key(path)
+            && self.prefixes.iter().any(|route| route.pattern.strip_suffix('/') == Some(path))
     }
 
     /// Every route, in no particular order.

@@ -201,6 +201,8 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Compat: Go writes header names in title case, and some clients compare them so.
+        .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
         .max_buf_size(header_bytes)
         .serve_connection(TokioIo::new(stream), service);

@@ -15,6 +15,7 @@ use crate::State;
 use crate::health::HealthCheck;
 
 mod dump;
+mod filter;
 pub(crate) mod index;
 mod noun;
 mod proxy;
@@ -28,6 +29,7 @@ mod tests;
 mod write;
 
 pub use self::dump::{DumpQuery, InternalNodeDump, InternalNodeInfo, InternalServiceDump, NodeInfo};
+pub use self::filter::{check_service_node_shape, node_service_shape, node_shape, service_node_shape};
 pub(crate) use self::noun::fold;
 pub use self::noun::{
     CONNECT_PROXY, DeregisterRequest, Locality, Node, NodeService, RegisterRequest, ServiceAddress, StringMap, Weights,
@@ -68,13 +70,3 @@ impl State {
         self.health.check(node, id)
     }
 }
-
-static S: filter::Shape = filter::Shape::String;
-pub fn node_shape() -> &'static filter::Shape { &S }
-pub fn service_node_shape() -> &'static filter::Shape { &S }
-pub fn node_service_shape() -> &'static filter::Shape { &S }
-pub fn check_service_node_shape() -> &'static filter::Shape { &S }
-impl filter::Record for Node {}
-impl filter::Record for ServiceNode {}
-impl filter::Record for NodeService {}
-impl filter::Record for CheckServiceNode {}

@@ -8,6 +8,7 @@
 //!
 //! Not here: running checks, which is the agents' work.
 
+pub(crate) mod filter;
 mod query;
 mod table;
 mod write;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wire::duration::GoDuration;
 
+pub use self::filter::check_shape;
 pub(crate) use self::query::with_checks;
 pub use self::query::{
     ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
@@ -163,7 +165,3 @@ impl Definition {
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
-
-static S: filter::Shape = filter::Shape::String;
-pub fn check_shape() -> &'static filter::Shape { &S }
-impl filter::Record for HealthCheck {}

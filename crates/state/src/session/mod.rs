@@ -8,6 +8,7 @@
 //!
 //! Not here: TTL timers, which are the leader's. A renewal is no command: it only resets a timer.
 
+mod filter;
 mod query;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use wire::duration::GoDuration;
 
+pub use self::filter::session_shape;
 pub use self::query::{NodeSessions, SessionGet, SessionList};
 use crate::health::HealthCheck;
 use crate::{Apply, Effect, Error, Index, Indexes, Outcome, State, Topic, catalog, health, kv, prepared_query};

@@ -1,5 +1,6 @@
 //! The catalog as scenarios: registrations as JSON, and what they come to.
 
+mod filter;
 mod law;
 mod refusal;
 mod scenario;
