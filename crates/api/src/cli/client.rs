@@ -383,7 +383,7 @@ impl Client {
             || settings.tls.cert_file.is_some()
             || settings.tls.key_file.is_some();
         let tls = if settings.encrypted || named {
-            Some(settings.tls.load().map_err(|error| error.to_string())?)
+            Some(settings.tls.load().map_err(|error| tls_refusal(&settings.tls, error))?)
         } else {
             None
         };
@@ -576,6 +576,18 @@ impl Client {
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| connection_text(&error))?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// Compat: a file without a certificate is told as one that could not be loaded.
+fn tls_refusal(settings: &tls::Settings, error: tls::SettingsError) -> String {
+    match error {
+        tls::SettingsError::CaPem(path) => {
+            let is_file = settings.ca_file.as_ref().is_some_and(|file| file.display().to_string() == path);
+            let what = if is_file { "File" } else { "Path" };
+            format!("Error loading CA {what}: Couldn't parse PEM in: {path}")
+        }
+        other => other.to_string(),
     }
 }
 
