@@ -4,6 +4,7 @@
 mod agent_command;
 mod definitions;
 mod node_id;
+mod registration;
 mod settings;
 
 use std::process::ExitCode;
