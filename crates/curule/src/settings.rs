@@ -29,6 +29,7 @@ pub fn server(runtime: &Runtime, node_id: &str) -> server::Config {
         address: runtime.addresses.rpc_advertise.to_string(),
         data_dir: data_dir(runtime),
         snapshot_threshold: number(runtime.raft.snapshot_threshold),
+        snapshot_interval: runtime.raft.snapshot_interval.to_std(),
         trailing_logs: number(runtime.raft.trailing_logs),
         limits: Limits { session_ttl_min_ns: runtime.session_ttl_min.nanos() },
     }

@@ -1,8 +1,10 @@
 //! The few file operations that the log stands on, so that tests can make them fail.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+
+use crate::private;
 
 /// Opens files for appending.
 pub(crate) trait Files: Send + Sync + 'static {
@@ -27,7 +29,7 @@ impl Files for RealFiles {
     type File = File;
 
     fn append_to(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().create(true).append(true).open(path)
+        private().create(true).append(true).open(path)
     }
 }
 

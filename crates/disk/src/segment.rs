@@ -3,11 +3,15 @@
 //! A record is a header of 36 bytes and a body, all numbers little-endian:
 //!
 //! ```text
-//! 0  magic "CuLg"     4  kind             5  zero (3)           8  index (8)
+//! 0  magic "CuLg"     4  kind             5  flags (1)          6  append (2)       8  index (8)
 //! 16 term (8)         24 body length (4)  28 body crc32 (4)     32 crc32 of bytes 0..32 (4)
 //! ```
 //!
-//! Because the header is checked by itself, a damaged length is told from a record that was cut short.
+//! Always true:
+//! - The header is checked by itself, so that a damaged length is told from a record that was cut short.
+//! - Appends are numbered, and the first record of each says that it is. An append starts only when the one before
+//!   it is synced: whatever stands before such a record was stable once, and damage to it is damage.
+//! - Bodies are masked, so that a block of zeros is never data: it is a block that was never written.
 
 use std::path::Path;
 
@@ -17,6 +21,10 @@ pub(crate) const HEADER: usize = 36;
 const MAGIC: [u8; 4] = *b"CuLg";
 /// No body is longer: the largest entry is a transaction or value far below this.
 const BODY_MAX: u32 = 1 << 30;
+/// Flag of the first record of an append.
+const BEGINS_APPEND: u8 = 1;
+/// Disks write at least this much at once.
+const SECTOR: usize = 512;
 
 /// What a record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,40 +39,68 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: Kind,
+    begins_append: bool,
+    /// The number of its append, from 0 again after 65,535.
+    pub append: u16,
     pub index: u64,
     pub term: u64,
     pub length: u32,
     crc: u32,
 }
 
-/// Appends a record to `out`.
-pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, index: u64, term: u64, body: &[u8]) {
+/// Adds a record to the bytes of an append.
+pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, append: u16, index: u64, term: u64, body: &[u8]) {
     let start = out.len();
-    out.extend_from_slice(&MAGIC);
-    out.push(match kind {
+    out.extend_from_slice(&[0; HEADER]);
+    out.extend_from_slice(body);
+    mask(&mut out[start + HEADER..]);
+    let crc = crc32fast::hash(&out[start + HEADER..]);
+    let header = &mut out[start..start + HEADER];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4] = match kind {
         Kind::Entry => 1,
         Kind::HardState => 2,
-    });
-    out.extend_from_slice(&[0; 3]);
-    out.extend_from_slice(&index.to_le_bytes());
-    out.extend_from_slice(&term.to_le_bytes());
-    out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
-    let crc = crc32fast::hash(&out[start..]);
-    out.extend_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(body);
+    };
+    header[5] = if start == 0 { BEGINS_APPEND } else { 0 };
+    header[6..8].copy_from_slice(&append.to_le_bytes());
+    header[8..16].copy_from_slice(&index.to_le_bytes());
+    header[16..24].copy_from_slice(&term.to_le_bytes());
+    header[24..28].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    header[28..32].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&header[..32]);
+    header[32..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Masks a body, or takes the mask off again.
+pub(crate) fn mask(body: &mut [u8]) {
+    const STEP: usize = 64;
+    const MASK: [u8; STEP] = {
+        let mut mask = [0; STEP];
+        let (mut at, mut value) = (0, 0x9du8);
+        while at < STEP {
+            // Odd and growing by an odd step in turns: no byte is zero, neighbours differ.
+            mask[at] = value | 1;
+            value = value.wrapping_mul(37).wrapping_add(91);
+            at += 1;
+        }
+        mask
+    };
+    for part in body.chunks_mut(STEP) {
+        part.iter_mut().zip(MASK).for_each(|(byte, mask)| *byte ^= mask);
+    }
 }
 
 /// What stands at an offset.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
+    /// A sound record; its body is still masked.
     Record(Header, &'a [u8]),
     /// The end of the segment.
     End,
-    /// A write that never finished: what is there is too short, or was never filled.
-    Torn,
-    /// Something else than what was written.
-    Damaged(&'static str),
+    /// The file ends before the record does.
+    Short,
+    /// Something else than what was written; says what is wrong.
+    Wrong(&'static str),
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -77,30 +113,34 @@ pub(crate) fn read(bytes: &[u8], at: usize) -> Found<'_> {
     if rest.is_empty() {
         return Found::End;
     }
-    if rest.len() < HEADER || rest.iter().all(|byte| *byte == 0) {
-        return Found::Torn;
+    if rest.len() < HEADER {
+        return Found::Short;
     }
     let header = match header(rest) {
         Ok(header) => header,
-        // A file may have grown before its bytes arrived: then zeros follow to the end.
-        Err(_) if rest[HEADER..].iter().all(|byte| *byte == 0) && rest[HEADER - 8..HEADER] == [0; 8] => {
-            return Found::Torn;
-        }
-        Err(reason) => return Found::Damaged(reason),
+        Err(reason) => return Found::Wrong(reason),
     };
-    let Some(body) = rest.get(HEADER..HEADER + header.length as usize) else { return Found::Torn };
-    if crc32fast::hash(body) == header.crc {
-        return Found::Record(header, body);
-    }
-    let is_last = rest.len() == HEADER + body.len();
-    if is_last && body.last() == Some(&0) && ends_in_zero_page(body) { Found::Torn } else { Found::Damaged("body") }
+    let Some(body) = rest.get(HEADER..HEADER + header.length as usize) else { return Found::Short };
+    if crc32fast::hash(body) == header.crc { Found::Record(header, body) } else { Found::Wrong("body") }
 }
 
-/// A page of zeros at the end: the file system had made room, but the bytes never came.
-fn ends_in_zero_page(body: &[u8]) -> bool {
-    const PAGE: usize = 512;
-    let tail = &body[body.len().saturating_sub(PAGE)..];
-    tail.iter().all(|byte| *byte == 0)
+/// Whether the unsound record at `at` of the newest segment is what a crash leaves behind, and not damage: it
+/// belongs to the last append, and part of that append was never written. `append` is the number of the sound record
+/// before it.
+pub(crate) fn is_unfinished(bytes: &[u8], at: usize, found: &Found<'_>, append: u16) -> bool {
+    let rest = &bytes[at..];
+    let own = rest.get(..HEADER).and_then(|bytes| header(bytes).ok()).map(|header| header.append);
+    let stood_before = |later: &Header| match own {
+        Some(own) => later.append != own,
+        None => later.begins_append || (later.append != append && later.append != append.wrapping_add(1)),
+    };
+    let mut later = rest.windows(HEADER).skip(1).filter(|window| window.starts_with(&MAGIC));
+    if later.any(|window| header(window).is_ok_and(|header| stood_before(&header))) {
+        return false;
+    }
+    let missing = |sector: &[u8]| !sector.is_empty() && sector.iter().all(|byte| *byte == 0);
+    let (begun, sectors) = rest.split_at((SECTOR - at % SECTOR).min(rest.len()));
+    matches!(found, Found::Short) || missing(begun) || sectors.chunks(SECTOR).any(missing)
 }
 
 fn header(bytes: &[u8]) -> Result<Header, &'static str> {
@@ -121,6 +161,8 @@ fn header(bytes: &[u8]) -> Result<Header, &'static str> {
     }
     Ok(Header {
         kind,
+        begins_append: bytes[5] & BEGINS_APPEND != 0,
+        append: u16::from_le_bytes(number(bytes, 6)),
         index: u64::from_le_bytes(number(bytes, 8)),
         term: u64::from_le_bytes(number(bytes, 16)),
         length,

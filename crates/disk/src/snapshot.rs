@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use replica::{SnapshotMeta, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::{broken, raft_dir, sync_dir};
+use crate::log::room_or_broken;
+use crate::{broken, make_dir, private, raft_dir, sync_dir};
 
 /// How many snapshots are kept: the newest, and one to fall back on by hand.
 const KEEP: usize = 2;
+
+/// The form of `meta.json` that is written and read.
+const VERSION: u32 = 1;
 
 /// What stands in `meta.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,22 +61,23 @@ pub fn write_snapshot(
     write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), StoreError> {
     let home = dir(data_dir);
+    make_dir(&home)?;
     let millis =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let id = format!("{}-{}-{millis}", meta.term, meta.index);
     let (scratch, place) = (home.join(format!("{id}.tmp")), home.join(&id));
     let written = (|| -> io::Result<()> {
-        fs::create_dir_all(&scratch)?;
+        fs::DirBuilder::new().mode(0o700).create(&scratch)?;
         let mut out = Checked {
-            inner: BufWriter::with_capacity(1 << 18, fs::File::create(scratch.join("state.bin"))?),
+            inner: BufWriter::with_capacity(1 << 18, private().create_new(true).write(true).open(scratch.join("state.bin"))?),
             crc: crc32fast::Hasher::new(),
             size: 0,
         };
         write(&mut out)?;
         let Checked { inner, crc, size } = out;
         inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        let meta = Meta { version: 1, id: id.clone(), index: meta.index, term: meta.term, size, crc32: crc.finalize() };
-        let mut file = fs::File::create(scratch.join("meta.json"))?;
+        let meta = Meta { version: VERSION, id: id.clone(), index: meta.index, term: meta.term, size, crc32: crc.finalize() };
+        let mut file = private().create_new(true).write(true).open(scratch.join("meta.json"))?;
         file.write_all(&serde_json::to_vec(&meta)?)?;
         file.sync_all()?;
         fs::File::open(&scratch)?.sync_all()?;
@@ -80,7 +86,7 @@ pub fn write_snapshot(
     if let Err(error) = written {
         // What is unfinished must not eat the room that writes need.
         let _ = fs::remove_dir_all(&scratch);
-        return Err(broken(&place, "cannot write snapshot", &error));
+        return Err(room_or_broken(&place, "cannot write snapshot", &error));
     }
     sync_dir(&home)
 }
@@ -98,10 +104,6 @@ fn finished(data_dir: &Path) -> Result<Vec<(u64, u64, u128, PathBuf)>, StoreErro
         let file = file.map_err(|error| broken(&home, "cannot list", &error))?;
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.ends_with(".tmp") {
-            let _ = fs::remove_dir_all(file.path());
-            continue;
-        }
         let mut parts = name.splitn(3, '-');
         let (term, index, millis) = (parts.next(), parts.next(), parts.next());
         let term: Option<u64> = term.and_then(|part| part.parse().ok());
@@ -115,8 +117,21 @@ fn finished(data_dir: &Path) -> Result<Vec<(u64, u64, u128, PathBuf)>, StoreErro
     Ok(found)
 }
 
+/// Removes what a crash left unfinished. Only at start: later it may be one that is being written.
+fn remove_unfinished(data_dir: &Path) -> Result<(), StoreError> {
+    let Ok(listing) = fs::read_dir(dir(data_dir)) else { return Ok(()) };
+    for file in listing.flatten() {
+        let path = file.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_dir_all(&path).map_err(|error| broken(&path, "cannot remove", &error))?;
+        }
+    }
+    Ok(())
+}
+
 /// The newest snapshot, verified from beginning to end.
 pub(crate) fn newest(data_dir: &Path) -> Result<Option<SnapshotMeta>, StoreError> {
+    remove_unfinished(data_dir)?;
     let Some((index, term, _, path)) = finished(data_dir)?.pop() else { return Ok(None) };
     verify(&path, index, term)?;
     Ok(Some(SnapshotMeta { index, term }))
@@ -128,8 +143,9 @@ fn verify(path: &Path, index: u64, term: u64) -> Result<(), StoreError> {
     let meta_path = path.join("meta.json");
     let meta = fs::read(&meta_path).map_err(|error| broken(&meta_path, "cannot read", &error))?;
     let meta: Meta = serde_json::from_slice(&meta).map_err(|error| damaged(&format!("meta.json: {error}")))?;
-    if (meta.index, meta.term) != (index, term) {
-        return Err(damaged("meta.json names another index or term"));
+    let id = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if (meta.version, &*meta.id, meta.index, meta.term) != (VERSION, id, index, term) {
+        return Err(damaged("meta.json names another version, id, index or term"));
     }
     let body_path = path.join("state.bin");
     let mut body = fs::File::open(&body_path).map_err(|error| broken(&body_path, "cannot open", &error))?;

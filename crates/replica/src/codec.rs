@@ -28,9 +28,6 @@ mod kind {
     pub const IGNORABLE: u8 = 128;
 }
 
-/// An entry of this one byte changes nothing: the ignorable flag on the checkpoint type, which has no effect.
-pub const NOTHING: u8 = kind::IGNORABLE | 41;
-
 /// Bytes that are no command or record.
 #[derive(Debug)]
 pub enum Error {
@@ -73,10 +70,27 @@ pub fn encode(command: &Command) -> Result<Vec<u8>, Error> {
         Command::Kvs(request) => tagged(kind::KVS, request),
         Command::Session(request) => tagged(kind::SESSION, request),
         Command::Tombstone(request) => tagged(kind::TOMBSTONE, request),
-        Command::CoordinateBatchUpdate(batch) => tagged(kind::COORDINATES, batch),
+        // Compat: the reference flags this one, for servers older than coordinates.
+        Command::CoordinateBatchUpdate(batch) => tagged(kind::COORDINATES | kind::IGNORABLE, batch),
         Command::PreparedQuery(request) => tagged(kind::PREPARED_QUERY, request),
         Command::Txn(request) => tagged(kind::TXN, request),
         Command::Autopilot(request) => tagged(kind::AUTOPILOT, request),
+    }
+}
+
+/// The word for a command in metric names (`consul.fsm.<word>`).
+#[must_use]
+pub fn word(command: &Command) -> &'static str {
+    match command {
+        Command::Register(_) => "register",
+        Command::Deregister(_) => "deregister",
+        Command::Kvs(_) => "kvs",
+        Command::Session(_) => "session",
+        Command::Tombstone(_) => "tombstone",
+        Command::CoordinateBatchUpdate(_) => "coordinate.batch-update",
+        Command::PreparedQuery(_) => "prepared-query",
+        Command::Txn(_) => "txn",
+        Command::Autopilot(_) => "autopilot",
     }
 }
 
@@ -257,7 +271,7 @@ mod tests {
     use state::kv::{Entry, KvsRequest, Octets, Op};
     use state::{Command, Index, Limits, State};
 
-    use super::{NOTHING, decode, encode, read_state, write_state};
+    use super::{decode, encode, read_state, write_state};
 
     fn put(key: &str, value: &[u8]) -> Command {
         let dir_ent = Entry { key: key.into(), value: Octets::copied(value), ..Entry::default() };
@@ -275,7 +289,6 @@ mod tests {
         assert!(decode(&[99, 0xc0]).is_err());
         assert!(decode(&[]).is_err());
         assert_eq!(decode(&[128 | 99, 0xc0]).unwrap(), None);
-        assert_eq!(decode(&[NOTHING]).unwrap(), None);
     }
 
     #[test]

@@ -29,6 +29,8 @@ const TOMBSTONE_TTL_NS: i64 = 15 * 60 * 1_000_000_000;
 const TOMBSTONE_STEP_NS: i64 = 30 * 1_000_000_000;
 /// A duty that could not be done is tried again after this.
 const RETRY_NS: i64 = 1_000_000_000;
+/// No lock-delay is longer, whatever a session from elsewhere says.
+const LOCK_DELAY_MAX_NS: i64 = 60 * 1_000_000_000;
 /// One turn expires at most this many sessions.
 const EXPIRIES_PER_TURN: usize = 256;
 
@@ -39,6 +41,8 @@ pub struct Duties {
     sessions_by_expiry: BTreeSet<(Moment, String)>,
     /// When tombstones up to an index may be reaped.
     reap_at: BTreeMap<Moment, Index>,
+    /// Reaping up to here is proposed and not applied yet.
+    reaping: Option<Index>,
     lock_delays: BTreeMap<String, Moment>,
 }
 
@@ -64,6 +68,31 @@ impl Duties {
         }
     }
 
+    /// Another state takes over: no timer of this one counts.
+    pub fn forget_everything(&mut self) {
+        *self = Duties::default();
+    }
+
+    /// How many sessions have a running TTL.
+    #[must_use]
+    pub fn timed_sessions(&self) -> usize {
+        self.expiry_by_session.len()
+    }
+
+    /// What was proposed was not stored: it is due again.
+    pub fn not_done(&mut self, now: Moment) {
+        if let Some(index) = self.reaping.take() {
+            self.reap_at.insert(now.after_ns(RETRY_NS), index);
+        }
+    }
+
+    /// Keys are locked again, so their delays are over: they are replayed with the log, long after their time.
+    pub fn locked(&mut self, keys: &[String]) {
+        for key in keys {
+            self.lock_delays.remove(key);
+        }
+    }
+
     /// A session was created or renewed.
     pub fn renew(&mut self, session: &Session, now: Moment) {
         self.expire(&session.id, session.ttl_ns(), now);
@@ -86,13 +115,16 @@ impl Duties {
 
     /// Takes in what an applied command asks for.
     pub fn note(&mut self, effects: &[Effect], index: Index, now: Moment) {
+        if effects.iter().any(|effect| matches!(effect, Effect::LockDelayed { .. })) {
+            self.lock_delays.retain(|_, until| *until > now);
+        }
         for effect in effects {
             match effect {
                 Effect::SessionCreated { id, ttl_ns } => self.expire(id, *ttl_ns, now),
                 Effect::SessionDestroyed { id } => self.forget(id),
                 Effect::LockDelayed { key, delay_ns } => {
-                    self.lock_delays.retain(|_, until| *until > now);
-                    self.lock_delays.insert(key.clone(), now.after_ns(*delay_ns));
+                    let delay = (*delay_ns).min(LOCK_DELAY_MAX_NS);
+                    self.lock_delays.insert(key.clone(), now.after_ns(delay));
                 }
                 Effect::TombstonesMade => {
                     self.reap_at.insert(step(now.after_ns(TOMBSTONE_TTL_NS)), index);
@@ -124,6 +156,7 @@ impl Duties {
         let later = self.reap_at.split_off(&Moment(now.0 + 1));
         let ripe = std::mem::replace(&mut self.reap_at, later);
         if let Some(reap_index) = ripe.into_values().max() {
+            self.reaping = Some(reap_index);
             let request = TombstoneRequest { op: "reap".to_owned(), reap_index, ..TombstoneRequest::default() };
             commands.push(Command::Tombstone(request));
         }

@@ -56,6 +56,9 @@ pub trait LogStore: Send + Sync {
     /// Last index of the log; the snapshot's when the log is empty.
     fn last_index(&self) -> u64;
 
+    /// Throws the whole log away: it goes on behind `meta`, whose snapshot is stable. The hard state stays.
+    fn restart_behind(&mut self, meta: SnapshotMeta) -> Result<(), StoreError>;
+
     /// Notes that the snapshot of this meta is stable in the place where [`LogStore::open_snapshot`] finds it.
     fn snapshot_taken(&mut self, meta: SnapshotMeta) -> Result<(), StoreError>;
 
@@ -131,8 +134,15 @@ impl LogStore for MemoryLog {
         self.before.index + self.entries.len() as u64
     }
 
-    fn snapshot_taken(&mut self, _meta: SnapshotMeta) -> Result<(), StoreError> {
+    fn restart_behind(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
+        *self = MemoryLog { hard_state: self.hard_state.clone(), ..MemoryLog::from_snapshot(meta, Vec::new()) };
+        self.hard_state.commit = meta.index;
+        Ok(())
+    }
+
+    fn snapshot_taken(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
         // The state itself is the snapshot while the process lives, and nothing outlives it.
+        self.snapshot = Some((meta, Vec::new()));
         Ok(())
     }
 
@@ -142,7 +152,10 @@ impl LogStore for MemoryLog {
                 self.before = SnapshotMeta { index: gone.index, term: gone.term };
             }
         }
-        self.entries.shrink_to_fit();
+        // Room for the next round is kept, a burst's is not.
+        if self.entries.capacity() > 4 * self.entries.len() {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
         Ok(())
     }
 

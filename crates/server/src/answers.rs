@@ -1,20 +1,23 @@
 //! Equal answers are encoded once: rendered bytes, shared by all who ask the same, until they are touched.
 //!
 //! Always true: an answer that is handed out was true at some moment after the asker asked; what is kept
-//! stays below its bound in bytes.
+//! stays below its bound in bytes, and what is touched goes soon.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use state::{Index, Seen};
+use state::{Index, Seen, State};
 
 use crate::watch::{Registration, Registry};
 
 /// Kept answers may take this many bytes together, keys included.
 pub const BYTES_MAX: usize = 32 << 20;
+/// What an entry takes besides key and body: map, registration, topics.
+const ENTRY_OVERHEAD: usize = 512;
+/// So many touched answers may lie around before they are cleared away, or a quarter of all.
+const DEAD_MAX: usize = 32;
 
 /// An answer as it goes out.
 #[derive(Debug, Clone)]
@@ -29,62 +32,86 @@ struct Kept {
     registration: Registration,
 }
 
+#[derive(Debug, Default)]
+struct Answers {
+    by_question: HashMap<Box<str>, Kept>,
+    bytes: usize,
+    /// How many of them are touched, at most.
+    dead: usize,
+}
+
 /// The kept answers by question.
 ///
 /// A reader-writer lock, since looking up is the common case by far.
 #[derive(Debug)]
 pub struct AnswerCache {
     registry: Arc<Registry>,
-    kept: RwLock<HashMap<Box<str>, Kept>>,
-    bytes: AtomicUsize,
+    kept: RwLock<Answers>,
     bytes_max: usize,
 }
 
 impl AnswerCache {
     #[must_use]
     pub fn new(registry: Arc<Registry>, bytes_max: usize) -> Self {
-        AnswerCache { registry, kept: RwLock::default(), bytes: AtomicUsize::new(0), bytes_max }
+        AnswerCache { registry, kept: RwLock::default(), bytes_max }
     }
 
     /// The answer to this question, if it is kept and nothing of it was touched since.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Encoded> {
         let kept = self.kept.read();
-        let found = kept.get(key)?;
+        let found = kept.by_question.get(key)?;
         (!found.registration.signal().is_touched()).then(|| found.encoded.clone())
     }
 
-    /// Keeps an answer that was evaluated while nothing changed: `still_true` is asked after registering.
-    pub fn put(&self, key: &str, seen: &Seen, encoded: Encoded, still_true: impl FnOnce() -> bool) {
+    /// Keeps an answer that was evaluated on a state, unless something of it was touched since.
+    pub fn put(&self, key: &str, seen: &Seen, state: &State, encoded: Encoded) {
         let size = cost(key, &encoded);
         if size > self.bytes_max / 8 {
             return;
         }
-        let registration = self.registry.register(seen);
-        if !still_true() {
+        let registration = self.registry.register_answer(seen, state.applied());
+        if registration.signal().is_touched() {
             return;
         }
         let mut kept = self.kept.write();
-        if self.bytes.load(Ordering::Relaxed) + size > self.bytes_max {
+        if kept.bytes + size > self.bytes_max {
             // What was touched goes first; if that is not enough, everything: the next askers pay once.
-            kept.retain(|_, kept| !kept.registration.signal().is_touched());
-            let left: usize = kept.iter().map(|(key, kept)| cost(key, &kept.encoded)).sum();
-            self.bytes.store(left, Ordering::Relaxed);
-            if left + size > self.bytes_max {
-                kept.clear();
-                self.bytes.store(0, Ordering::Relaxed);
+            kept.clear_dead();
+            if kept.bytes + size > self.bytes_max {
+                *kept = Answers::default();
             }
         }
-        let previous = kept.insert(key.into(), Kept { encoded, registration });
-        let freed = previous.map_or(0, |previous| cost(key, &previous.encoded));
-        self.bytes.fetch_add(size, Ordering::Relaxed);
-        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        kept.bytes += size;
+        if let Some(previous) = kept.by_question.insert(key.into(), Kept { encoded, registration }) {
+            kept.bytes -= cost(key, &previous.encoded);
+        }
+    }
+
+    /// Takes note that so many kept answers were touched.
+    pub(crate) fn touched(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut kept = self.kept.write();
+        kept.dead += count;
+        if kept.dead > DEAD_MAX.max(kept.by_question.len() / 4) {
+            kept.clear_dead();
+        }
     }
 }
 
-/// What an entry takes, map overhead and registration included.
+impl Answers {
+    fn clear_dead(&mut self) {
+        self.by_question.retain(|_, kept| !kept.registration.signal().is_touched());
+        self.bytes = self.by_question.iter().map(|(key, kept)| cost(key, &kept.encoded)).sum();
+        self.dead = 0;
+    }
+}
+
+/// What an entry takes.
 fn cost(key: &str, encoded: &Encoded) -> usize {
-    key.len() + encoded.body.len() + 512
+    key.len() + encoded.body.len() + ENTRY_OVERHEAD
 }
 
 #[cfg(test)]
@@ -92,39 +119,70 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use state::{Index, Seen, Topic, Touched};
+    use state::{Index, Seen, State, Topic, Touched};
 
-    use super::{AnswerCache, Encoded};
+    use super::{AnswerCache, DEAD_MAX, Encoded};
     use crate::watch::Registry;
 
     fn encoded(size: usize) -> Encoded {
         Encoded { body: Bytes::from(vec![0; size]), index: Index(1) }
     }
 
+    fn state(applied: u64) -> State {
+        let mut state = State::default();
+        state.advance(Index(applied));
+        state
+    }
+
+    fn touch(topic: Topic) -> Touched {
+        let mut touched = Touched::default();
+        touched.note(topic);
+        touched
+    }
+
     #[test]
     fn a_touched_answer_is_not_given() {
         let registry = Arc::new(Registry::default());
         let cache = AnswerCache::new(Arc::clone(&registry), 1 << 20);
-        let (mut seen, mut touched) = (Seen::default(), Touched::default());
+        let mut seen = Seen::default();
         seen.note(Topic::Nodes);
-        touched.note(Topic::Nodes);
-        cache.put("nodes", &seen, encoded(10), || true);
+        cache.put("nodes", &seen, &state(1), encoded(10));
         assert!(cache.get("nodes").is_some());
-        registry.wake(&touched);
+        registry.wake(touch(Topic::Services), Index(2));
+        assert!(cache.get("nodes").is_some());
+        registry.wake(touch(Topic::Nodes), Index(3));
         assert!(cache.get("nodes").is_none());
-        cache.put("nodes", &seen, encoded(10), || false);
-        assert!(cache.get("nodes").is_none(), "changed while it was evaluated");
+        cache.put("nodes", &seen, &state(2), encoded(10));
+        assert!(cache.get("nodes").is_none(), "touched between evaluation and now");
+        cache.put("nodes", &seen, &state(3), encoded(10));
+        assert!(cache.get("nodes").is_some());
+    }
+
+    #[test]
+    fn what_is_touched_is_cleared_away() {
+        let registry = Arc::new(Registry::default());
+        let cache = AnswerCache::new(Arc::clone(&registry), 1 << 20);
+        for at in 0..1000u64 {
+            let mut seen = Seen::default();
+            seen.note(Topic::Key("k".into()));
+            cache.put(&at.to_string(), &seen, &state(at), encoded(10));
+            let woken = registry.wake(touch(Topic::Key("k".into())), Index(at + 1));
+            cache.touched(woken.answers);
+            assert!(cache.kept.read().by_question.len() <= DEAD_MAX + 1);
+        }
+        assert_eq!(registry.parked(), 0, "answers are no watchers");
     }
 
     #[test]
     fn it_stays_below_its_bound() {
         let cache = AnswerCache::new(Arc::new(Registry::default()), 100_000);
         for at in 0..1000 {
-            cache.put(&at.to_string(), &Seen::default(), encoded(1000), || true);
-            let total: usize = cache.kept.read().iter().map(|(key, kept)| super::cost(key, &kept.encoded)).sum();
-            assert!(total <= 100_000);
+            cache.put(&at.to_string(), &Seen::default(), &state(1), encoded(1000));
+            let kept = cache.kept.read();
+            let total: usize = kept.by_question.iter().map(|(key, kept)| super::cost(key, &kept.encoded)).sum();
+            assert!(total <= 100_000 && total == kept.bytes);
         }
-        cache.put("huge", &Seen::default(), encoded(90_000), || true);
+        cache.put("huge", &Seen::default(), &state(1), encoded(90_000));
         assert!(cache.get("huge").is_none());
     }
 }

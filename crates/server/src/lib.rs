@@ -7,16 +7,18 @@
 //! - Everything that waits here has a bound: the queue of writes, the time of a write, the answers kept.
 
 mod answers;
+mod archive;
 mod error;
+mod probe;
 mod read;
-mod turn;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -24,18 +26,22 @@ use acl::Authorizer;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use replica::{LogStore, MemoryLog, Moment, Replica, Stats};
+use replica::{LogStore, MemoryLog, Moment, Replica, codec};
 use state::session::Session;
 use state::{Command, Index, Limits, Outcome, State};
 use tokio::sync::oneshot;
 
 pub use crate::answers::{AnswerCache, Encoded};
 pub use crate::error::Error;
-pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions};
-pub use crate::watch::{Registration, Registry, Signal};
+pub use replica::Stats;
+
+pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, Shared as SharedAnswer};
+pub use crate::watch::{Registration, Registry, Signal, Woken};
 
 /// Writes that wait for the replica's thread at most; beyond this they are refused at once.
 const QUEUE_MAX: usize = 16 * 1024;
+/// And so many bytes of them.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// How long a write waits for its answer.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 
@@ -49,7 +55,11 @@ pub struct Config {
     pub address: String,
     /// Where the log and snapshots live; `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
+    /// A snapshot is taken when so many entries came after the last one.
     pub snapshot_threshold: u64,
+    /// But not more often than this.
+    pub snapshot_interval: Duration,
+    /// So many entries before a snapshot stay in the log.
     pub trailing_logs: u64,
     pub limits: Limits,
 }
@@ -66,10 +76,11 @@ pub struct RaftPeer {
     pub last_term: u64,
 }
 
-/// A running server. Clones are handles to the same one.
+/// A running server. Clones are handles to the same one; when the last is gone, it stops.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    inbox: SyncSender<Request>,
 }
 
 /// What the replica's thread and its readers share.
@@ -80,33 +91,64 @@ pub(crate) struct Shared {
     leads: AtomicBool,
     registry: Arc<Registry>,
     answers: AnswerCache,
-    inbox: SyncSender<Request>,
+    /// Bytes of the writes that wait in the inbox.
+    queued_bytes: AtomicUsize,
     /// Joined at shutdown.
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// What the replica's thread is asked to do.
 pub(crate) enum Request {
-    Write {
-        command: Box<Command>,
-        answer: oneshot::Sender<Result<Outcome, Error>>,
-    },
+    Write(Write),
     Renew {
         id: String,
-        answer: oneshot::Sender<Option<Arc<Session>>>,
+        answer: oneshot::Sender<Result<Option<Arc<Session>>, Error>>,
     },
     /// Answered once leadership is confirmed with everything before it applied.
     Confirm {
         answer: oneshot::Sender<Result<(), Error>>,
     },
+    /// Puts a state in the place of the present one; `archive` is the index that its archive stands for.
     Restore {
         state: Box<State>,
+        archive: Index,
         answer: oneshot::Sender<Result<(), Error>>,
     },
-    SnapshotWritten {
-        result: Result<replica::SnapshotMeta, String>,
-    },
     Stop,
+}
+
+impl Request {
+    fn bytes(&self) -> usize {
+        if let Request::Write(write) = self { write.data.len() } else { 0 }
+    }
+}
+
+/// A command on its way into the log.
+pub(crate) struct Write {
+    data: Vec<u8>,
+    locks: Locks,
+    answer: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// The keys that a write would lock.
+pub(crate) enum Locks {
+    None,
+    Key(String),
+    /// With the place of the operation.
+    Txn(Vec<(usize, String)>),
+}
+
+impl Locks {
+    fn of(command: &Command) -> Self {
+        let op = |op: &state::txn::Op| op.kv.as_ref().filter(|kv| kv.verb == state::kv::Op::Lock).map(|kv| kv.dir_ent.key.to_string());
+        match command {
+            Command::Txn(request) => {
+                let ops = request.ops.iter().enumerate();
+                Locks::Txn(ops.filter_map(|(at, wanted)| Some((at, op(wanted)?))).collect())
+            }
+            other => other.locks().first().map_or(Locks::None, |key| Locks::Key((*key).to_owned())),
+        }
+    }
 }
 
 /// Monotonic time since the process began to count.
@@ -123,8 +165,16 @@ impl Server {
             None => Box::new(MemoryLog::default()),
             Some(dir) => disk::open(dir).map_err(|error| Error::StorageBroken(error.to_string()))?,
         };
-        let (replica, _) = Replica::open(store, config.limits, now(), rand::random())
+        Self::start_on(store, config)
+    }
+
+    fn start_on(store: Box<dyn LogStore>, config: Config) -> Result<Self, Error> {
+        let began = Instant::now();
+        let (replica, _) = Replica::open(store, config.limits, now(), rand::random(), Box::new(probe::Timing::new()))
             .map_err(|error| Error::StorageBroken(error.to_string()))?;
+        metrics::gauge!("consul.raft.fsm.lastRestoreDuration").set(began.elapsed().as_secs_f64() * 1000.0);
+        metrics::counter!("consul.raft.state.candidate").increment(1);
+        metrics::counter!("consul.raft.state.leader").increment(1);
         let registry = Arc::new(Registry::default());
         let (inbox, requests) = std::sync::mpsc::sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
@@ -133,7 +183,7 @@ impl Server {
             leads: AtomicBool::new(replica.is_leader()),
             answers: AnswerCache::new(Arc::clone(&registry), answers::BYTES_MAX),
             registry,
-            inbox,
+            queued_bytes: AtomicUsize::new(0),
             thread: Mutex::new(None),
             config,
         });
@@ -143,14 +193,14 @@ impl Server {
             .spawn(move || turning.run(&requests))
             .map_err(|error| Error::StorageBroken(error.to_string()))?;
         *shared.thread.lock() = Some(thread);
-        Ok(Server { shared })
+        Ok(Server { shared, inbox })
     }
 
     /// Lets what is in flight finish, then stops the thread.
     pub async fn shutdown(&self) {
         let thread = self.shared.thread.lock().take();
         if let Some(thread) = thread {
-            let inbox = self.shared.inbox.clone();
+            let inbox = self.inbox.clone();
             let stopped = tokio::task::spawn_blocking(move || {
                 // Blocks while the queue is full; the thread drains it.
                 if inbox.send(Request::Stop).is_ok() { thread.join().is_ok() } else { true }
@@ -217,11 +267,27 @@ impl Server {
         let state = self.state();
         command.authorize(&state, may)?;
         command.prepare(&state)?;
+        drop(state);
         let started = Instant::now();
+        let data = codec::encode(&command).map_err(unfit)?;
+        // What is in the log must be readable for ever: nothing goes in that does not come out again.
+        codec::decode(&data).map_err(unfit)?;
         let (answer, outcome) = oneshot::channel();
-        self.send(Request::Write { command: Box::new(command), answer })?;
+        let (size, locks, metric) = (data.len(), Locks::of(&command), metric(&command));
+        drop(command);
+        if self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed) > QUEUE_BYTES_MAX {
+            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+            return Err(Error::Busy);
+        }
+        if let Err(error) = self.send(Request::Write(Write { data, locks, answer })) {
+            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+            return Err(error);
+        }
         let outcome = self.await_answer(outcome).await??;
-        metrics::histogram!("consul.raft.commitTime").record(started.elapsed().as_secs_f64() * 1000.0);
+        turn::record_ms("consul.raft.commitTime", started);
+        if let Some(metric) = metric {
+            turn::record_ms(metric, started);
+        }
         match outcome {
             Outcome::Failed(error) => Err(Error::Refused(error)),
             outcome => Ok(outcome),
@@ -230,12 +296,27 @@ impl Server {
 
     /// Resets the expiry of a session; `None` when it does not exist.
     pub async fn renew_session(&self, id: &str, may: &dyn Authorizer) -> Result<Option<Arc<Session>>, Error> {
-        let state = self.state();
-        let Some(session) = state.session_by_id(id) else { return Ok(None) };
-        may.require(acl::Need::write(acl::Resource::Session(&session.node))).map_err(state::Error::from)?;
+        let started = Instant::now();
+        {
+            let state = self.state();
+            let Some(session) = state.session_by_id(id) else { return Ok(None) };
+            may.require(acl::Need::write(acl::Resource::Session(&session.node))).map_err(state::Error::from)?;
+        }
         let (answer, renewed) = oneshot::channel();
         self.send(Request::Renew { id: id.to_owned(), answer })?;
-        self.await_answer(renewed).await
+        let renewed = self.await_answer(renewed).await?;
+        turn::record_ms("consul.session.renew", started);
+        renewed
+    }
+
+    /// Sets the gauges that say where this server stands; called once in each interval of the metrics.
+    pub fn report(&self) {
+        let stats = self.stats();
+        metrics::gauge!("consul.server.isLeader").set(f64::from(u8::from(self.is_leader())));
+        metrics::gauge!("consul.raft.applied_index").set(stats.applied_index as f64);
+        metrics::gauge!("consul.raft.last_index").set(stats.last_log_index as f64);
+        metrics::gauge!("consul.session_ttl.active").set(stats.timed_sessions as f64);
+        metrics::gauge!("consul.rpc.queries_blocking").set(self.registry().parked() as f64);
     }
 
     /// Confirms that this server still leads and has applied everything that was committed.
@@ -249,7 +330,7 @@ impl Server {
     pub async fn save_snapshot(&self) -> Result<(Bytes, Index), Error> {
         let (state, config, stats) = (self.state(), self.shared.config.clone(), self.stats());
         let index = state.applied();
-        let saved = tokio::task::spawn_blocking(move || turn::archive(&state, &config, &stats)).await;
+        let saved = tokio::task::spawn_blocking(move || archive::write(&state, &config, &stats)).await;
         let bytes = saved.map_err(|error| Error::StorageBroken(error.to_string()))??;
         Ok((bytes, index))
     }
@@ -257,15 +338,15 @@ impl Server {
     /// Puts the state of an archive in the place of the present one. It is stable when this returns.
     pub async fn restore_snapshot(&self, archive: Bytes) -> Result<(), Error> {
         let limits = self.shared.config.limits;
-        let read = tokio::task::spawn_blocking(move || turn::read_archive(&archive, limits)).await;
-        let state = read.map_err(|error| Error::BadArchive(error.to_string()))??;
+        let read = tokio::task::spawn_blocking(move || archive::read(&archive, limits)).await;
+        let (state, index) = read.map_err(|error| Error::BadArchive(error.to_string()))??;
         let (answer, restored) = oneshot::channel();
-        self.send(Request::Restore { state: Box::new(state), answer })?;
+        self.send(Request::Restore { state: Box::new(state), archive: index, answer })?;
         self.await_answer(restored).await?
     }
 
     fn send(&self, request: Request) -> Result<(), Error> {
-        self.shared.inbox.try_send(request).map_err(|error| match error {
+        self.inbox.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::NoLeader,
         })
@@ -277,5 +358,22 @@ impl Server {
             Ok(Err(_)) => Err(Error::NoLeader),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+}
+
+fn unfit(error: codec::Error) -> Error {
+    Error::Refused(state::Error::failed(format!("the request cannot be stored: {error}")))
+}
+
+/// The metric of the endpoint that such a command comes through, where the reference has one.
+fn metric(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Register(_) => Some("consul.catalog.register"),
+        Command::Deregister(_) => Some("consul.catalog.deregister"),
+        Command::Kvs(_) => Some("consul.kvs.apply"),
+        Command::Session(_) => Some("consul.session.apply"),
+        Command::PreparedQuery(_) => Some("consul.prepared-query.apply"),
+        Command::Txn(_) => Some("consul.txn.apply"),
+        _ => None,
     }
 }

@@ -1,4 +1,8 @@
 //! Reads: modes, blocking, and the facts that come with an answer.
+//!
+//! Always true:
+//! - A blocked read is evaluated again when something that it looked at was touched, and at its end; not otherwise.
+//! - While it sleeps it holds neither an answer nor a state, so that a crowd of sleepers keeps no history alive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +12,7 @@ use rand::Rng;
 use state::{Found, Index, Query, Seen, State, execute};
 use tokio::time::Instant;
 
-use crate::watch::Registration;
-use crate::{Error, Server};
+use crate::{Encoded, Error, Registration, Server};
 
 /// How long a blocking read waits unless told otherwise.
 const WAIT_DEFAULT: Duration = Duration::from_secs(300);
@@ -68,6 +71,26 @@ pub struct Answer<A> {
     pub meta: QueryMeta,
 }
 
+/// What a read came to when kept answers will do.
+#[derive(Debug)]
+pub enum Shared<A> {
+    /// Somebody else's answer to the same question; nothing of it was touched since.
+    Kept(Encoded),
+    /// A new answer, which may be kept: see [`crate::AnswerCache::put`].
+    Fresh { answer: Answer<A>, seen: Seen, state: Arc<State> },
+}
+
+/// Why a blocked read goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awake {
+    /// It never slept.
+    First,
+    Touched,
+    /// A restore put another state in the place of the one that was looked at: indexes of the two do not compare.
+    Replaced,
+    TimeIsUp,
+}
+
 impl Server {
     /// Evaluates a query, waiting for a change if the options say so. `seen` gets the topics of the answer,
     /// the returned state is the one that it was evaluated on.
@@ -78,46 +101,79 @@ impl Server {
         may: &Arc<dyn Authorizer>,
         seen: &mut Seen,
     ) -> Result<(Answer<Q::Answer>, Arc<State>), Error> {
+        match self.read_shared(query, options, may, None).await? {
+            Shared::Fresh { answer, seen: noted, state } => {
+                *seen = noted;
+                Ok((answer, state))
+            }
+            Shared::Kept(_) => Err(Error::StorageBroken("a kept answer to a question without a key".to_owned())),
+        }
+    }
+
+    /// The same, but takes the kept answer to the question `key` when there is one. Ask only with a key that says
+    /// everything that the answer depends on, for a token that may see everything.
+    pub async fn read_shared<Q: Query>(
+        &self,
+        query: &Q,
+        options: &ReadOptions,
+        may: &Arc<dyn Authorizer>,
+        key: Option<&str>,
+    ) -> Result<Shared<Q::Answer>, Error> {
+        metrics::counter!("consul.rpc.query").increment(1);
         self.check_mode(options.mode).await?;
         let deadline = Instant::now() + options.wait;
+        let mut awake = Awake::First;
         loop {
-            let state = self.state();
-            *seen = Seen::default();
-            let found = execute(query, &state, seen, &**may)?;
-            if options.min_index.is_zero() || found.index.0.max(1) > options.min_index.0 {
-                return Ok((self.answer(found, options.mode), state));
+            let is_new = |index: Index| {
+                options.min_index.is_zero()
+                    || index.0.max(1) > options.min_index.0
+                    || matches!(awake, Awake::Replaced | Awake::TimeIsUp)
+            };
+            if let Some(encoded) = key.filter(|_| options.mode != ReadMode::Consistent).and_then(|key| self.answers().get(key))
+                && is_new(encoded.index)
+            {
+                self.still_serves(options.mode)?;
+                return Ok(Shared::Kept(encoded));
             }
-            if !self.sleep(seen, &state, deadline).await {
-                return Ok((self.answer(found, options.mode), state));
-            }
-            self.check_mode(options.mode).await?;
+            let registration = {
+                let (state, mut seen) = (self.state(), Seen::default());
+                let found = execute(query, &state, &mut seen, &**may)?;
+                if is_new(found.index) {
+                    self.still_serves(options.mode)?;
+                    return Ok(Shared::Fresh { answer: self.answer(found, options.mode), seen, state });
+                }
+                if awake == Awake::Touched {
+                    metrics::counter!("curule.watch.spurious").increment(1);
+                }
+                // What was touched after this state was published is remembered, and wakes at once.
+                self.watch(&seen, &state)
+            };
+            awake = match tokio::time::timeout_at(deadline, registration.touched()).await {
+                Err(_) => Awake::TimeIsUp,
+                Ok(()) if registration.signal().is_replaced() => Awake::Replaced,
+                Ok(()) => Awake::Touched,
+            };
         }
     }
 
-    /// Sleeps until something that was seen changes; `false` when the time is up.
-    ///
-    /// The registration comes after the evaluation, so what was published in between is looked for: nothing
-    /// that happened after `state` goes unnoticed.
-    async fn sleep(&self, seen: &Seen, state: &Arc<State>, deadline: Instant) -> bool {
-        let registration = self.registry().register(seen);
-        if !Arc::ptr_eq(&self.state(), state) {
-            return true;
-        }
-        self.sleep_on(registration, deadline).await
-    }
-
-    async fn sleep_on(&self, registration: Registration, deadline: Instant) -> bool {
-        tokio::time::timeout_at(deadline, registration.signal().touched()).await.is_ok()
+    /// Watches what was seen in a state: [`Registration::touched`] returns at the first change since.
+    #[must_use]
+    pub fn watch(&self, seen: &Seen, state: &State) -> Registration {
+        self.registry().register(seen, state.applied())
     }
 
     /// Refuses what this server must not answer.
     async fn check_mode(&self, mode: ReadMode) -> Result<(), Error> {
         match mode {
             ReadMode::Stale => Ok(()),
-            ReadMode::Default if self.is_leader() => Ok(()),
-            ReadMode::Default => Err(Error::NoLeader),
+            ReadMode::Default => self.still_serves(mode),
             ReadMode::Consistent => self.confirm().await,
         }
+    }
+
+    /// The same after a sleep.
+    fn still_serves(&self, mode: ReadMode) -> Result<(), Error> {
+        if mode == ReadMode::Stale || self.is_leader() { Ok(()) } else { Err(Error::NoLeader) }
     }
 
     /// Whether an answer kept from earlier may be given in this mode.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acl::{AllowAll, Authorizer};
+use parking_lot::Mutex;
+use raft::eraftpb as raft;
+use replica::{LogStore, MemoryLog, SnapshotMeta, StoreError};
 use state::kv::{Entry, KeyQuery, KvGet, KvsRequest, Octets, Op};
 use state::{Command, Index, Outcome, Seen};
 
-use crate::{Config, Error, ReadMode, ReadOptions, Server};
+use crate::{Config, Encoded, Error, ReadMode, ReadOptions, Server, SharedAnswer};
 
 fn config(data_dir: Option<&std::path::Path>) -> Config {
     Config {
@@ -17,6 +20,7 @@ fn config(data_dir: Option<&std::path::Path>) -> Config {
         address: "127.0.0.1:8300".into(),
         data_dir: data_dir.map(Into::into),
         snapshot_threshold: 50,
+        snapshot_interval: Duration::ZERO,
         trailing_logs: 10,
         limits: state::Limits::default(),
     }
@@ -106,6 +110,282 @@ async fn an_archive_restores_into_another_server_and_stays() {
     let cut = archive.slice(..archive.len() / 2);
     assert!(matches!(target.restore_snapshot(cut).await, Err(Error::BadArchive(_))));
     assert!(get(&target, "k/19", &options).await.0.is_some());
+}
+
+async fn park(server: &Server, count: usize) {
+    for _ in 0..100_000 {
+        if server.registry().parked() == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{} parked instead of {count}", server.registry().parked());
+}
+
+fn blocked(server: &Server, key: &str, index: Index) -> tokio::task::JoinHandle<(Option<Vec<u8>>, Index)> {
+    let (server, key) = (server.clone(), key.to_owned());
+    let options = ReadOptions { min_index: index, wait: Duration::from_secs(60), mode: ReadMode::Default };
+    tokio::spawn(async move { get(&server, &key, &options).await })
+}
+
+#[tokio::test]
+async fn a_restore_wakes_every_blocked_read_and_sets_no_index_back() {
+    let source = Server::start(config(None)).unwrap();
+    for at in 0..200 {
+        put(&source, &format!("k/{at}"), b"from the archive").await.unwrap();
+    }
+    let (archive, archived) = source.save_snapshot().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let target = Server::start(config(Some(dir.path()))).unwrap();
+    put(&target, "k/7", b"mine").await.unwrap();
+    put(&target, "other", b"mine").await.unwrap();
+    let before = target.state().applied();
+    let (_, index) = get(&target, "k/7", &ReadOptions::default()).await;
+    // One that its new index alone would wake, one that would sleep on.
+    let (one, other) = (blocked(&target, "k/7", index), blocked(&target, "other", Index(1_000_000)));
+    park(&target, 2).await;
+    target.restore_snapshot(archive).await.unwrap();
+    assert_eq!(one.await.unwrap().0.as_deref(), Some(&b"from the archive"[..]));
+    assert_eq!(other.await.unwrap().0, None, "evaluated on the restored state");
+    assert!(target.state().applied() > archived.max(before));
+    // Who watches a restored key hears of the next write, whose index is above all that came with the archive.
+    let (_, index) = get(&target, "k/7", &ReadOptions::default()).await;
+    let waiting = blocked(&target, "k/7", index);
+    park(&target, 1).await;
+    put(&target, "k/7", b"next").await.unwrap();
+    let (value, later) = waiting.await.unwrap();
+    assert_eq!(value.as_deref(), Some(&b"next"[..]));
+    assert!(later > archived.max(index), "{later} after {archived}");
+    // And all of it is there after a restart, with the same indexes.
+    let state = target.state();
+    target.shutdown().await;
+    let target = Server::start(config(Some(dir.path()))).unwrap();
+    assert!(state.records().eq(target.state().records()));
+    assert!(target.state().applied() > state.applied());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_on_one_key_is_answered_at_once_and_by_nothing_else() {
+    const CROWD: usize = 5000;
+    let server = Server::start(config(None)).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    let (_, index) = get(&server, "a", &ReadOptions::default()).await;
+    let crowd: Vec<_> = (0..CROWD).map(|_| blocked(&server, "a", index)).collect();
+    park(&server, CROWD).await;
+    for at in 0..1000 {
+        put(&server, &format!("unrelated/{at}"), b"x").await.unwrap();
+    }
+    assert_eq!(server.registry().parked(), CROWD);
+    assert!(crowd.iter().all(|one| !one.is_finished()));
+    let started = std::time::Instant::now();
+    put(&server, "a", b"2").await.unwrap();
+    for one in crowd {
+        assert_eq!(one.await.unwrap().0.as_deref(), Some(&b"2"[..]));
+    }
+    // 100 ms in a release build; a test build on a shared machine gets ten times that.
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    park(&server, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_is_missed_between_looking_and_sleeping() {
+    const LAST: u64 = 2000;
+    let server = Server::start(config(None)).unwrap();
+    put(&server, "a", &0u64.to_be_bytes()).await.unwrap();
+    let watchers: Vec<_> = (0..4)
+        .map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let (mut index, mut last, mut seen) = (Index(0), 0, 0);
+                while last < LAST {
+                    let options = ReadOptions { min_index: index, wait: Duration::from_secs(20), mode: ReadMode::Default };
+                    let (value, next) = get(&server, "a", &options).await;
+                    let value = u64::from_be_bytes(value.unwrap().try_into().unwrap());
+                    assert!(next > index && (value > last || index.is_zero()), "woken without a change");
+                    (index, last, seen) = (next, value, seen + 1);
+                }
+                seen
+            })
+        })
+        .collect();
+    for value in 1..=LAST {
+        put(&server, "a", &value.to_be_bytes()).await.unwrap();
+        put(&server, "b", &value.to_be_bytes()).await.unwrap();
+    }
+    for watcher in watchers {
+        let seen = tokio::time::timeout(Duration::from_secs(10), watcher).await.expect("a watcher sleeps on").unwrap();
+        assert!(seen > 1);
+    }
+}
+
+#[tokio::test]
+async fn who_goes_away_leaves_nothing_behind() {
+    let server = Server::start(config(None)).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    let (_, index) = get(&server, "a", &ReadOptions::default()).await;
+    let crowd: Vec<_> = (0..100).map(|_| blocked(&server, "a", index)).collect();
+    park(&server, 100).await;
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    park(&server, 0).await;
+}
+
+#[tokio::test]
+async fn equal_questions_share_an_answer_until_it_is_touched() {
+    let server = Server::start(config(None)).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    let may: Arc<dyn Authorizer> = Arc::new(AllowAll);
+    let query = KvGet(KeyQuery { key: "a".into() });
+    let ask = async |index: Index| {
+        let options = ReadOptions { min_index: index, wait: Duration::from_secs(10), mode: ReadMode::Default };
+        match server.read_shared(&query, &options, &may, Some("kv/a")).await.unwrap() {
+            SharedAnswer::Kept(encoded) => (true, encoded.index),
+            SharedAnswer::Fresh { answer, seen, state } => {
+                let encoded = Encoded { body: "body".into(), index: answer.meta.index };
+                server.answers().put("kv/a", &seen, &state, encoded);
+                (false, answer.meta.index)
+            }
+        }
+    };
+    let (kept, index) = ask(Index(0)).await;
+    assert!(!kept);
+    assert_eq!(ask(Index(0)).await, (true, index));
+    put(&server, "b", b"1").await.unwrap();
+    assert_eq!(ask(Index(0)).await, (true, index));
+    put(&server, "a", b"2").await.unwrap();
+    let (kept, later) = ask(index).await;
+    assert!(!kept && later > index);
+    assert_eq!(ask(index).await, (true, later));
+}
+
+/// A store that fails on demand.
+#[derive(Clone, Default)]
+struct Failing {
+    log: Arc<Mutex<MemoryLog>>,
+    fails: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl LogStore for Failing {
+    fn recovered(&self) -> replica::Recovered {
+        self.log.lock().recovered()
+    }
+    fn append(&mut self, entries: &[raft::Entry], hard_state: Option<&raft::HardState>) -> Result<(), StoreError> {
+        self.fails.lock().clone().map_or(Ok(()), Err)?;
+        self.log.lock().append(entries, hard_state)
+    }
+    fn entries(&self, low: u64, high: u64, max_bytes: u64) -> Result<Vec<raft::Entry>, StoreError> {
+        self.log.lock().entries(low, high, max_bytes)
+    }
+    fn first_index(&self) -> u64 {
+        self.log.lock().first_index()
+    }
+    fn last_index(&self) -> u64 {
+        self.log.lock().last_index()
+    }
+    fn restart_behind(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
+        self.log.lock().restart_behind(meta)
+    }
+    fn snapshot_taken(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
+        self.log.lock().snapshot_taken(meta)
+    }
+    fn compact(&mut self, index: u64) -> Result<(), StoreError> {
+        self.log.lock().compact(index)
+    }
+    fn open_snapshot(&self) -> Result<Box<dyn std::io::Read + Send>, StoreError> {
+        self.log.lock().open_snapshot()
+    }
+}
+
+#[tokio::test]
+async fn without_room_writes_are_refused_reads_go_on_and_writes_come_back() {
+    let store = Failing::default();
+    let server = Server::start_on(Box::new(store.clone()), config(None)).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    *store.fails.lock() = Some(StoreError::Full("no space left on device".into()));
+    for _ in 0..3 {
+        let refused = put(&server, "a", b"2").await;
+        assert!(matches!(&refused, Err(Error::StorageFull(text)) if text.contains("no space")), "{refused:?}");
+    }
+    for mode in [ReadMode::Default, ReadMode::Consistent, ReadMode::Stale] {
+        let options = ReadOptions { mode, ..ReadOptions::default() };
+        assert_eq!(get(&server, "a", &options).await.0.as_deref(), Some(&b"1"[..]), "{mode:?}");
+    }
+    *store.fails.lock() = None;
+    let mut outcome = put(&server, "a", b"3").await;
+    for _ in 0..500 {
+        if outcome.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        outcome = put(&server, "a", b"3").await;
+    }
+    assert_eq!(outcome, Ok(Outcome::Done));
+    assert_eq!(get(&server, "a", &ReadOptions::default()).await.0.as_deref(), Some(&b"3"[..]));
+}
+
+#[tokio::test]
+async fn a_server_whose_storage_broke_speaks_for_itself_only() {
+    let store = Failing::default();
+    let server = Server::start_on(Box::new(store.clone()), config(None)).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    let (_, index) = get(&server, "a", &ReadOptions::default()).await;
+    *store.fails.lock() = Some(StoreError::Broken("input/output error".into()));
+    assert!(matches!(put(&server, "a", b"2").await, Err(Error::StorageBroken(_))));
+    *store.fails.lock() = None;
+    assert!(matches!(put(&server, "a", b"2").await, Err(Error::StorageBroken(_))), "for good");
+    let may: Arc<dyn Authorizer> = Arc::new(AllowAll);
+    let query = KvGet(KeyQuery { key: "a".into() });
+    for (mode, serves) in [(ReadMode::Default, false), (ReadMode::Consistent, false), (ReadMode::Stale, true)] {
+        let options = ReadOptions { mode, ..ReadOptions::default() };
+        let read = server.read(&query, &options, &may, &mut Seen::default()).await;
+        assert_eq!(read.is_ok(), serves, "{mode:?}");
+    }
+    let renewed = server.renew_session("none", &AllowAll).await;
+    assert_eq!(renewed, Ok(None), "what does not exist needs no leader to say so");
+    assert_eq!((server.is_leader(), server.leader_address()), (false, None));
+    let (value, same) = get(&server, "a", &ReadOptions { mode: ReadMode::Stale, ..ReadOptions::default() }).await;
+    assert_eq!((value.as_deref(), same), (Some(&b"1"[..]), index));
+}
+
+#[tokio::test]
+async fn the_last_handle_stops_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(Some(dir.path()))).unwrap();
+    put(&server, "a", b"1").await.unwrap();
+    assert!(matches!(Server::start(config(Some(dir.path()))), Err(Error::StorageBroken(text)) if text.contains("in use")));
+    let thread = server.shared.thread.lock().take().unwrap();
+    drop(server);
+    thread.join().unwrap();
+    let server = Server::start(config(Some(dir.path()))).unwrap();
+    assert!(get(&server, "a", &ReadOptions::default()).await.0.is_some());
+}
+
+#[tokio::test]
+async fn a_log_cut_at_any_byte_gives_a_state_that_once_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = |dir: &std::path::Path| Config { snapshot_threshold: 1000, ..config(Some(dir)) };
+    let server = Server::start(quiet(dir.path())).unwrap();
+    let mut was = vec![server.state()];
+    for at in 0..40 {
+        put(&server, &format!("k/{}", at % 7), &vec![at; usize::from(at) * 3]).await.unwrap();
+        was.push(server.state());
+    }
+    server.shutdown().await;
+    let log = std::fs::read_dir(dir.path().join("raft/log")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&log).unwrap();
+    let mut least = 0;
+    for cut in (0..=whole.len()).step_by(13).chain([whole.len()]) {
+        let copy = tempfile::tempdir().unwrap();
+        let place = copy.path().join("raft/log");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join(log.file_name().unwrap()), &whole[..cut]).unwrap();
+        let server = Server::start(quiet(copy.path())).unwrap();
+        let state = server.state();
+        let found = was.iter().rposition(|then| then.records().eq(state.records()));
+        let found = found.unwrap_or_else(|| panic!("a state that never was, cut at {cut}"));
+        assert!(found >= least, "more bytes, less state: cut at {cut}");
+        least = found;
+    }
+    assert_eq!(least, 40);
 }
 
 #[tokio::test]

@@ -4,35 +4,46 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use replica::{Moment, ProposalId, Replica, SnapshotMeta, Stats, Turn, codec};
-use state::{Command, Limits, Outcome, State};
+use replica::{Moment, ProposalId, Replica, SnapshotMeta, StoreError, Turn, codec};
+use state::txn::{TxnError, TxnResponse};
+use state::{Index, Outcome, State};
 use tokio::sync::oneshot;
-use wire::archive;
 
-use crate::{Config, Error, Request, Shared, now};
+use crate::{Error, Locks, Request, Shared, Write, now};
 
 /// One turn takes at most this many writes: the latency of the first is bounded by the work of the rest.
 const BATCH_MAX: usize = 1024;
+/// And about this many bytes, which is also what an append holds in memory.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Without anything to do the thread looks around this often.
 const IDLE: Duration = Duration::from_secs(30);
-/// An archive may unpack to this much state.
-const STATE_MAX: u64 = 16 << 30;
-/// After a refused append (disk full) the log is tried again this often.
-const RETRY: Duration = Duration::from_millis(500);
+/// While a snapshot is being written, it is looked for this often.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) struct Turning {
-    /// `None` while the store refuses to be opened again.
+    /// `None` once this server has fenced itself.
     replica: Option<Replica>,
     shared: Arc<Shared>,
-    waiting: HashMap<u64, oneshot::Sender<Result<Outcome, Error>>>,
+    writers: HashMap<u64, oneshot::Sender<Result<Outcome, Error>>>,
+    confirming: HashMap<u64, oneshot::Sender<Result<(), Error>>>,
     next_id: u64,
-    /// A snapshot is being written.
-    snapshotting: bool,
-    /// Why writes are refused at present.
-    refusing: Option<Error>,
+    /// The snapshot that is being written.
+    snapshot: Option<JoinHandle<Result<SnapshotMeta, StoreError>>>,
+    /// No snapshot begins before.
+    next_snapshot: Instant,
+    /// Why this server has fenced itself.
+    fenced: Option<Error>,
+    was_full: bool,
+}
+
+impl Drop for Turning {
+    /// Nobody turns the replica any more, be it after a panic: this server must not answer for the cluster.
+    fn drop(&mut self) {
+        self.shared.leads.store(false, Ordering::Release);
+    }
 }
 
 impl Turning {
@@ -40,256 +51,297 @@ impl Turning {
         Turning {
             replica: Some(replica),
             shared,
-            waiting: HashMap::new(),
+            writers: HashMap::new(),
+            confirming: HashMap::new(),
             next_id: 0,
-            snapshotting: false,
-            refusing: None,
+            snapshot: None,
+            next_snapshot: Instant::now(),
+            fenced: None,
+            was_full: false,
         }
     }
 
+    /// Runs until it is told to stop or nobody is left to ask.
     pub fn run(mut self, requests: &Receiver<Request>) {
-        loop {
-            let first = match requests.recv_timeout(self.patience()) {
+        let mut go_on = true;
+        while go_on {
+            let mut next = match requests.recv_timeout(self.patience()) {
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut confirms = Vec::new();
-            let mut stop = false;
             let at = now();
-            let more = std::iter::from_fn(|| requests.try_recv().ok()).take(BATCH_MAX);
-            for request in first.into_iter().chain(more) {
-                match request {
-                    Request::Write { command, answer } => self.propose(&command, answer, at),
-                    Request::Renew { id, answer } => {
-                        let renewed = self.replica.as_mut().and_then(|replica| replica.renew(&id, at));
-                        let _ = answer.send(renewed);
-                    }
-                    Request::Confirm { answer } => confirms.push(answer),
-                    Request::Restore { state, answer } => {
-                        let _ = answer.send(self.restore(*state, at));
-                    }
-                    Request::SnapshotWritten { result } => self.snapshot_written(result),
-                    Request::Stop => stop = true,
-                }
+            let (mut count, mut bytes) = (0, 0);
+            while let Some(request) = next {
+                count += 1;
+                bytes += request.bytes();
+                go_on &= self.take(request, at);
+                let more = count < BATCH_MAX && bytes < BATCH_BYTES_MAX;
+                next = if more { requests.try_recv().ok() } else { None };
             }
-            self.turn(now());
-            for answer in confirms {
-                let leads = self.shared.leads.load(Ordering::Acquire);
-                let _ = answer.send(if leads { Ok(()) } else { Err(Error::NoLeader) });
-            }
-            if stop {
-                return;
-            }
+            self.turn();
+            self.snapshot_written(false);
             self.snapshot_if_due();
         }
+        self.snapshot_written(true);
     }
 
     fn patience(&self) -> Duration {
-        if self.refusing.is_some() {
-            return RETRY;
-        }
         let due = self.replica.as_ref().and_then(Replica::deadline);
-        due.map_or(IDLE, |due| Duration::from_nanos(due.0.saturating_sub(now().0)).min(IDLE))
+        let patience = due.map_or(IDLE, |due| Duration::from_nanos(due.0.saturating_sub(now().0)).min(IDLE));
+        if self.snapshot.is_some() { patience.min(SNAPSHOT_LOOK) } else { patience }
     }
 
-    fn propose(&mut self, command: &Command, answer: oneshot::Sender<Result<Outcome, Error>>, at: Moment) {
-        if let Some(error) = &self.refusing {
-            let _ = answer.send(Err(error.clone()));
-            return;
+    /// Takes a request in; says whether to go on.
+    fn take(&mut self, request: Request, at: Moment) -> bool {
+        match request {
+            Request::Write(write) => self.propose(write, at),
+            Request::Renew { id, answer } => {
+                let renewed = match &mut self.replica {
+                    Some(replica) => Ok(replica.renew(&id, at)),
+                    None => Err(Error::NoLeader),
+                };
+                let _ = answer.send(renewed);
+            }
+            Request::Confirm { answer } => self.confirm(answer),
+            Request::Restore { state, archive, answer } => {
+                let _ = answer.send(self.restore(*state, archive));
+            }
+            Request::Stop => return false,
         }
+        true
+    }
+
+    fn propose(&mut self, write: Write, at: Moment) {
+        self.shared.queued_bytes.fetch_sub(write.data.len(), Ordering::Relaxed);
         let Some(replica) = &mut self.replica else {
-            let _ = answer.send(Err(Error::NoLeader));
+            let _ = write.answer.send(Err(self.fenced.clone().unwrap_or(Error::NoLeader)));
             return;
         };
         // Only the leader's clock counts, and it counts before the proposal: see `Effect::LockDelayed`.
-        if command.locks().into_iter().any(|key| replica.is_lock_delayed(key, at)) {
-            let _ = answer.send(Ok(Outcome::Decided(false)));
+        if let Some(refusal) = refused_lock(&write.locks, |key| replica.is_lock_delayed(key, at)) {
+            let _ = write.answer.send(Ok(refusal));
             return;
         }
         self.next_id += 1;
-        match replica.propose(ProposalId(self.next_id), command) {
+        match replica.propose(ProposalId(self.next_id), write.data) {
             Ok(()) => {
-                self.waiting.insert(self.next_id, answer);
+                self.writers.insert(self.next_id, write.answer);
             }
             Err(error) => {
-                let _ = answer.send(Err(failed(&error)));
+                let _ = write.answer.send(Err(failed(error)));
             }
         }
     }
 
-    fn turn(&mut self, at: Moment) {
+    fn confirm(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
+        metrics::counter!("consul.raft.verify_leader").increment(1);
+        self.next_id += 1;
+        let asked = self.replica.as_mut().ok_or(replica::Error::NotLeader);
+        match asked.and_then(|replica| replica.confirm(ProposalId(self.next_id))) {
+            Ok(()) => {
+                self.confirming.insert(self.next_id, answer);
+            }
+            Err(_) => {
+                let _ = answer.send(Err(Error::NoLeader));
+            }
+        }
+    }
+
+    fn turn(&mut self) {
         let Some(replica) = &mut self.replica else { return };
-        match replica.turn(at) {
-            Ok(turn) => {
-                let recovered = self.refusing.is_some() && replica.is_leader();
-                self.publish(turn);
-                if recovered {
-                    tracing::info!("the log takes writes again");
-                    self.refusing = None;
-                }
-            }
-            Err(error) => self.storage_failed(&error),
+        match replica.turn(now()) {
+            Ok(turn) => self.publish(turn),
+            Err(error) => self.fence(error),
         }
     }
 
-    /// State first, then watchers, then writers.
+    /// State first, then watchers, then writers and readers.
     fn publish(&mut self, turn: Turn) {
         let Some(replica) = &self.replica else { return };
+        let index = replica.state().applied();
         if turn.changed {
             self.shared.state.store(Arc::new(replica.state().clone()));
+            self.shared.stats.store(Arc::new(replica.stats()));
         }
-        self.shared.stats.store(Arc::new(replica.stats()));
         self.shared.leads.store(replica.is_leader(), Ordering::Release);
-        let woken = self.shared.registry.wake(&turn.touched);
-        if woken > 0 {
-            metrics::counter!("curule.watch.woken").increment(woken as u64);
+        let is_full = replica.refuses_writes();
+        let woken = self.shared.registry.wake(turn.touched, index);
+        self.shared.answers.touched(woken.answers);
+        if woken.watchers > 0 {
+            metrics::counter!("curule.watch.woken").increment(woken.watchers as u64);
         }
         if !turn.answers.is_empty() {
             metrics::counter!("consul.raft.apply").increment(turn.answers.len() as u64);
+            metrics::gauge!("consul.raft.commitNumLogs").set(turn.answers.len() as f64);
         }
         for (ProposalId(id), outcome) in turn.answers {
-            if let Some(answer) = self.waiting.remove(&id) {
-                let _ = answer.send(outcome.map_err(|error| failed(&error)));
+            if let Some(answer) = self.writers.remove(&id) {
+                let _ = answer.send(outcome.map_err(failed));
             }
         }
+        for ProposalId(id) in turn.confirmed {
+            if let Some(answer) = self.confirming.remove(&id) {
+                let _ = answer.send(Ok(()));
+            }
+        }
+        self.tell_of_room(is_full);
     }
 
-    /// The append failed. Everybody who waits is told; then, if only room was missing, a new replica is opened
-    /// on the same store, which has cut the unfinished write off.
-    fn storage_failed(&mut self, error: &replica::Error) {
-        let refusal = failed(error);
-        tracing::error!(%error, "the log refused a write");
-        for (_, answer) in self.waiting.drain() {
-            let _ = answer.send(Err(refusal.clone()));
-        }
-        self.refusing = Some(refusal);
-        match error {
-            replica::Error::Fatal(_) => {
-                // Fenced: this server must not answer for the cluster any more.
-                self.shared.leads.store(false, Ordering::Release);
-                self.replica = None;
+    /// Says once that there is no room, and once that there is again.
+    fn tell_of_room(&mut self, refuses: Option<replica::Error>) {
+        let is_full = refuses.is_some();
+        match refuses {
+            Some(error) if !self.was_full => {
+                tracing::error!(%error, "no room for the log: writes are refused, reads go on");
             }
-            replica::Error::Refused(_) => self.reopen(),
+            None if self.was_full => tracing::info!("the log takes writes again"),
+            _ => {}
         }
+        self.was_full = is_full;
     }
 
-    fn reopen(&mut self) {
-        let Some(replica) = self.replica.take() else { return };
-        let state = replica.state().clone();
-        match Replica::resume(replica, state, now()) {
-            Ok(replica) => self.replica = Some(replica),
-            Err(error) => {
-                tracing::error!(%error, "the log cannot be opened again");
-                self.shared.leads.store(false, Ordering::Release);
-            }
+    /// Storage is broken, or the log cannot be read: everybody who waits is told, and this server answers for the
+    /// cluster no more.
+    fn fence(&mut self, error: replica::Error) {
+        tracing::error!(%error, "this server has fenced itself: it neither writes nor answers for the cluster");
+        let error = failed(error);
+        self.shared.leads.store(false, Ordering::Release);
+        self.replica = None;
+        for (_, answer) in self.writers.drain() {
+            let _ = answer.send(Err(error.clone()));
         }
+        for (_, answer) in self.confirming.drain() {
+            let _ = answer.send(Err(Error::NoLeader));
+        }
+        self.fenced = Some(error);
     }
 
     fn snapshot_if_due(&mut self) {
-        let (Some(replica), Some(dir)) = (&mut self.replica, &self.shared.config.data_dir) else {
-            self.compact_memory();
+        let Some(replica) = &mut self.replica else { return };
+        let config = &self.shared.config;
+        if self.snapshot.is_some()
+            || replica.entries_since_snapshot() < config.snapshot_threshold
+            || Instant::now() < self.next_snapshot
+        {
+            return;
+        }
+        let (state, meta) = (replica.state().clone(), replica.snapshot_meta());
+        let Some(dir) = config.data_dir.clone() else {
+            // Without a disk nothing is recovered, so entries that are applied may go.
+            let trailing = config.trailing_logs;
+            if let Err(error) = replica.snapshot_taken(meta, trailing) {
+                self.fence(error);
+            }
             return;
         };
-        if self.snapshotting || replica.entries_since_snapshot() < self.shared.config.snapshot_threshold {
-            return;
-        }
-        self.snapshotting = true;
-        let (state, meta, dir) = (replica.state().clone(), replica.snapshot_meta(), dir.clone());
-        let inbox = self.shared.inbox.clone();
+        self.next_snapshot = Instant::now() + config.snapshot_interval;
         // The state is a value: it is written while the replica goes on.
         let spawned = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
-            let started = std::time::Instant::now();
-            let written = disk::write_snapshot(&dir, meta, &mut |out| {
-                codec::write_state(&state, out).map_err(std::io::Error::other)
-            });
-            metrics::histogram!("consul.raft.snapshot.create").record(started.elapsed().as_secs_f64() * 1000.0);
-            let result = written.map(|()| meta).map_err(|error| error.to_string());
-            let _ = inbox.send(Request::SnapshotWritten { result });
+            let started = Instant::now();
+            let write = &mut |out: &mut dyn std::io::Write| codec::write_state(&state, out).map_err(io_error);
+            disk::write_snapshot(&dir, meta, write)?;
+            record_ms("consul.raft.snapshot.create", started);
+            Ok(meta)
         });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for a snapshot");
-            self.snapshotting = false;
+        match spawned {
+            Ok(thread) => self.snapshot = Some(thread),
+            Err(error) => tracing::error!(%error, "no thread for a snapshot"),
         }
     }
 
-    /// Without a disk nothing is recovered, so entries that are applied may go.
-    fn compact_memory(&mut self) {
-        let (threshold, trailing) = (self.shared.config.snapshot_threshold, self.shared.config.trailing_logs);
-        if let Some(replica) = &mut self.replica
-            && replica.log_length() > threshold + trailing
-        {
-            let meta = replica.snapshot_meta();
-            if let Err(error) = replica.snapshot_taken(meta, trailing) {
-                tracing::error!(%error, "the log cannot be compacted");
+    /// Takes in a snapshot that was written; waits for it if told to.
+    fn snapshot_written(&mut self, wait: bool) {
+        if !self.snapshot.as_ref().is_some_and(|thread| wait || thread.is_finished()) {
+            return;
+        }
+        let Some(thread) = self.snapshot.take() else { return };
+        let written = thread.join().unwrap_or_else(|_| Err(StoreError::Broken("the writer panicked".to_owned())));
+        match (written, &mut self.replica) {
+            (Err(error), _) => {
+                tracing::error!(%error, "the state could not be written as a snapshot; the log is kept");
             }
-        }
-    }
-
-    fn snapshot_written(&mut self, result: Result<SnapshotMeta, String>) {
-        self.snapshotting = false;
-        let Some(replica) = &mut self.replica else { return };
-        let done = result.and_then(|meta| {
-            let trailing = self.shared.config.trailing_logs;
-            replica.snapshot_taken(meta, trailing).map_err(|error| error.to_string())
-        });
-        if let Err(error) = done {
-            tracing::error!(%error, "the state could not be written as a snapshot; the log is kept");
+            (Ok(meta), Some(replica)) => {
+                if let Err(error) = replica.snapshot_taken(meta, self.shared.config.trailing_logs) {
+                    self.fence(error);
+                    return;
+                }
+                self.shared.stats.store(Arc::new(replica.stats()));
+            }
+            (Ok(_), None) => {}
         }
     }
 
     /// An archive's state takes over: first stable as this server's own snapshot, then visible.
-    fn restore(&mut self, mut state: State, at: Moment) -> Result<(), Error> {
-        let Some(replica) = &mut self.replica else { return Err(Error::NoLeader) };
-        replica.propose_nothing().map_err(|error| failed(&error))?;
-        let turn = replica.turn(at).map_err(|error| failed(&error))?;
-        self.publish(turn);
-        let Some(replica) = &mut self.replica else { return Err(Error::NoLeader) };
-        let meta = replica.snapshot_meta();
-        // What happened before the restore is over: the log starts again behind it.
-        state.advance(state::Index(meta.index));
-        if let Some(dir) = &self.shared.config.data_dir {
-            disk::write_snapshot(dir, meta, &mut |out| codec::write_state(&state, out).map_err(std::io::Error::other))
-                .map_err(|error| Error::StorageFull(error.to_string()))?;
+    fn restore(&mut self, state: State, archive: Index) -> Result<(), Error> {
+        // What is in flight is over before.
+        self.turn();
+        let replica = self.replica.as_mut().ok_or(Error::NoLeader)?;
+        if let Some(error) = replica.refuses_writes() {
+            return Err(failed(error));
         }
-        replica.snapshot_taken(meta, 0).map_err(|error| failed(&error))?;
-        let turn = replica.replace_state(state, at);
-        self.publish(turn);
-        Ok(())
+        let started = Instant::now();
+        let meta = replica.restore_meta(archive);
+        if let Some(dir) = &self.shared.config.data_dir {
+            let mut state = state.clone();
+            state.advance(Index(meta.index));
+            disk::write_snapshot(dir, meta, &mut |out| codec::write_state(&state, out).map_err(io_error)).map_err(
+                |error| match error {
+                    StoreError::Full(reason) => Error::StorageFull(reason),
+                    StoreError::Broken(reason) => Error::StorageBroken(reason),
+                },
+            )?;
+        }
+        match replica.replace_state(state, meta, now()) {
+            Ok(turn) => {
+                self.publish(turn);
+                metrics::counter!("consul.raft.restore").increment(1);
+                record_ms("consul.raft.restoreUserSnapshot", started);
+                Ok(())
+            }
+            Err(error) => {
+                self.fence(error);
+                Err(self.fenced.clone().unwrap_or(Error::NoLeader))
+            }
+        }
     }
 }
 
-fn failed(error: &replica::Error) -> Error {
+/// What a write comes to that takes a lock before its lock-delay is over.
+fn refused_lock(locks: &Locks, is_delayed: impl Fn(&str) -> bool) -> Option<Outcome> {
+    match locks {
+        Locks::None => None,
+        Locks::Key(key) => is_delayed(key).then_some(Outcome::Decided(false)),
+        Locks::Txn(keys) => {
+            let refused = keys.iter().filter(|(_, key)| is_delayed(key));
+            let errors: Vec<_> = refused
+                .map(|(op_index, key)| TxnError {
+                    op_index: *op_index,
+                    // Compat: the reference's words, with Go's quoting of the key.
+                    what: format!("failed to lock key {} due to lock delay", wire::json::quote(key)),
+                })
+                .collect();
+            (!errors.is_empty()).then(|| Outcome::Txn(TxnResponse::failed(errors)))
+        }
+    }
+}
+
+pub(crate) fn record_ms(name: &'static str, started: Instant) {
+    metrics::histogram!(name).record(started.elapsed().as_secs_f64() * 1000.0);
+}
+
+fn io_error(error: codec::Error) -> std::io::Error {
     match error {
-        replica::Error::Refused(reason) => Error::StorageFull(reason.clone()),
-        replica::Error::Fatal(reason) => Error::StorageBroken(reason.clone()),
+        codec::Error::Io(error) => error,
+        error => std::io::Error::other(error),
     }
 }
 
-/// A state as a snapshot archive.
-pub(crate) fn archive(state: &State, config: &Config, stats: &Stats) -> Result<Bytes, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::BadArchive(format!("failed to save snapshot: {error}"));
-    let mut body = Vec::new();
-    codec::write_state(state, &mut body).map_err(|error| failed(&error))?;
-    let servers = vec![archive::Server { suffrage: 0, id: config.node_id.clone(), address: config.address.clone() }];
-    let configuration = archive::Configuration { servers };
-    let taken_ms = now_millis();
-    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, configuration, 1);
-    let meta = meta.with_size(body.len() as u64);
-    let mut out = Vec::new();
-    archive::write(&mut out, &meta, &body[..], taken_ms / 1000).map_err(|error| failed(&error))?;
-    Ok(out.into())
-}
-
-fn now_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The state of a snapshot archive, verified.
-pub(crate) fn read_archive(bytes: &[u8], limits: Limits) -> Result<State, Error> {
-    let mut body = Vec::new();
-    archive::read(bytes, &mut body, STATE_MAX).map_err(|error| Error::BadArchive(error.to_string()))?;
-    codec::read_state(&body[..], limits)
-        .map_err(|error| Error::BadArchive(format!("failed to restore snapshot: {error}")))
+pub(crate) fn failed(error: replica::Error) -> Error {
+    match error {
+        replica::Error::Unfit(reason) => Error::Refused(state::Error::failed(reason)),
+        replica::Error::NotLeader => Error::NoLeader,
+        replica::Error::Full(reason) => Error::StorageFull(reason),
+        replica::Error::Fatal(reason) => Error::StorageBroken(reason),
+    }
 }

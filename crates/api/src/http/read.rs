@@ -60,7 +60,7 @@ pub async fn serve_query<Q: Query>(
         Answered::Json(body) => {
             if let Some(key) = key {
                 let encoded = Encoded { body: body.clone(), index: meta.index };
-                api.cluster.answers().put(key, &seen, encoded, || Arc::ptr_eq(&api.cluster.state(), &state));
+                api.cluster.answers().put(key, &seen, &state, encoded);
             }
             Reply::encoded(body)
         }

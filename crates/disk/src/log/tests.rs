@@ -101,6 +101,142 @@ fn a_flipped_bit_is_named_and_never_read() {
 }
 
 #[test]
+fn sectors_that_were_never_written_are_an_unfinished_append_only_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).unwrap();
+    // Values of zeros must not look like sectors that were never written.
+    log.append(&[entry(1, &[0; 3000]), entry(2, &[0; 3000])], Some(&hard_state(1, 0))).unwrap();
+    let stable = usize::try_from(fs::metadata(only_segment(dir.path())).unwrap().len()).unwrap();
+    let batch: Vec<_> = (3..=6).map(|index| entry(index, &[0; 3000])).collect();
+    log.append(&batch, None).unwrap();
+    drop(log);
+    let path = only_segment(dir.path());
+    let whole = fs::read(&path).unwrap();
+    let check = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        open(dir.path()).map(|log| data(&log).len())
+    };
+    assert_eq!(check(&whole).unwrap(), 6);
+    for sector in (0..whole.len()).step_by(512) {
+        let end = (sector + 512).min(whole.len());
+        let mut torn = whole.clone();
+        torn[sector..end].fill(0);
+        match check(&torn) {
+            Ok(count) => assert!(sector >= stable && (2..6).contains(&count), "sector at {sector}: {count}"),
+            // The sector where the stable part ends holds some of it.
+            Err(StoreError::Broken(text)) => assert!(sector < stable, "sector at {sector}: {text}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // A flip in the last append is damage as long as everything of it was written.
+    for at in (stable..whole.len()).step_by(7) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        assert!(matches!(check(&flipped), Err(StoreError::Broken(_))), "a flip at {at} went unnoticed");
+    }
+}
+
+#[test]
+fn the_log_goes_on_behind_a_restored_state_wherever_the_crash_comes() {
+    let meta = SnapshotMeta { index: 100, term: 3 };
+    let restore = |dir: &Path| crate::write_snapshot(dir, meta, &mut |out| out.write_all(b"state")).unwrap();
+    let check = |dir: &Path| {
+        let mut log = open(dir).unwrap();
+        assert_eq!((log.first_index(), log.last_index()), (101, 100));
+        assert_eq!((log.recovered().hard_state.term, log.recovered().hard_state.vote), (3, 1));
+        log.append(&[entry(101, b"later")], None).unwrap();
+        drop(log);
+        let log = open(dir).unwrap();
+        assert_eq!(data(&log), [b"later".to_vec()]);
+        assert_eq!(log.recovered().hard_state.vote, 1);
+        assert_eq!(fs::read_dir(dir.join("raft/log")).unwrap().count(), 1);
+    };
+    let filled = |dir: &Path| {
+        let mut log = open(dir).unwrap();
+        log.append(&[entry(1, b"a"), entry(2, b"b")], Some(&hard_state(3, 0))).unwrap();
+        log
+    };
+    // No crash.
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path());
+    restore(dir.path());
+    log.restart_behind(meta).unwrap();
+    drop(log);
+    check(dir.path());
+    // The snapshot was stable, the log not touched yet.
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path()));
+    restore(dir.path());
+    check(dir.path());
+    // The new segment was there, whole or cut, and the old one not removed yet.
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path());
+    let old = only_segment(dir.path());
+    let bytes = fs::read(&old).unwrap();
+    restore(dir.path());
+    log.restart_behind(meta).unwrap();
+    drop(log);
+    let new = only_segment(dir.path());
+    let begun = fs::read(&new).unwrap();
+    for cut in 0..=begun.len() {
+        fs::write(&old, &bytes).unwrap();
+        fs::write(&new, &begun[..cut]).unwrap();
+        let log = open(dir.path()).unwrap();
+        assert_eq!((log.first_index(), log.last_index()), (101, 100), "cut at {cut}");
+        assert_eq!(log.recovered().hard_state.vote, 1, "cut at {cut}");
+    }
+    check(dir.path());
+}
+
+#[test]
+fn entries_that_are_missing_between_snapshot_and_log_are_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).unwrap();
+    let big = vec![7; usize::try_from(SEGMENT_BYTES).unwrap()];
+    for index in 1..=4 {
+        log.append(&[entry(index, &big)], Some(&hard_state(1, index))).unwrap();
+    }
+    crate::write_snapshot(dir.path(), SnapshotMeta { index: 3, term: 1 }, &mut |out| out.write_all(b"state")).unwrap();
+    log.snapshot_taken(SnapshotMeta { index: 3, term: 1 }).unwrap();
+    log.compact(4).unwrap();
+    drop(log);
+    assert!(open(dir.path()).is_ok());
+    fs::remove_dir_all(dir.path().join("raft/snapshots")).unwrap();
+    assert!(matches!(open(dir.path()), Err(StoreError::Broken(text)) if text.contains("entries are missing")));
+}
+
+#[test]
+fn the_hard_state_outlives_the_segment_it_was_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).unwrap();
+    let big = vec![7; usize::try_from(SEGMENT_BYTES).unwrap()];
+    log.append(&[entry(1, &big)], Some(&hard_state(9, 0))).unwrap();
+    for index in 2..=4 {
+        log.append(&[Entry { term: 9, ..entry(index, &big) }], None).unwrap();
+    }
+    crate::write_snapshot(dir.path(), SnapshotMeta { index: 4, term: 1 }, &mut |out| out.write_all(b"state")).unwrap();
+    log.snapshot_taken(SnapshotMeta { index: 4, term: 1 }).unwrap();
+    log.compact(4).unwrap();
+    assert!(log.first_index() > 1);
+    drop(log);
+    let hard_state = open(dir.path()).unwrap().recovered().hard_state;
+    assert_eq!((hard_state.term, hard_state.vote), (9, 1));
+}
+
+#[test]
+fn only_the_owner_reads_what_is_stored() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    crate::write_snapshot(dir.path(), SnapshotMeta { index: 1, term: 1 }, &mut |out| out.write_all(b"state")).unwrap();
+    let snapshot = fs::read_dir(dir.path().join("raft/snapshots")).unwrap().next().unwrap().unwrap().path();
+    for file in [only_segment(dir.path()), snapshot.join("state.bin"), snapshot.join("meta.json")] {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
+    }
+    drop(log);
+}
+
+#[test]
 fn segments_rotate_and_compaction_removes_the_old_ones() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path()).unwrap();
@@ -130,12 +266,24 @@ fn a_snapshot_that_is_damaged_is_named() {
     let snapshot = fs::read_dir(dir.path().join("raft/snapshots")).unwrap().next().unwrap().unwrap().path();
     for file in ["state.bin", "meta.json"] {
         let whole = fs::read(snapshot.join(file)).unwrap();
-        let mut flipped = whole.clone();
-        flipped[2] ^= 1;
-        fs::write(snapshot.join(file), &flipped).unwrap();
-        assert!(matches!(open(dir.path()), Err(StoreError::Broken(text)) if text.contains("snapshot")), "{file}");
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(snapshot.join(file), &flipped).unwrap();
+            let opened = open(dir.path()).map(|_| ());
+            assert!(
+                matches!(&opened, Err(StoreError::Broken(text)) if text.contains("snapshots/1-3-")),
+                "{file} at {at}: {opened:?}"
+            );
+        }
+        for cut in 0..whole.len() {
+            fs::write(snapshot.join(file), &whole[..cut]).unwrap();
+            assert!(open(dir.path()).is_err(), "{file} cut at {cut}");
+        }
         fs::write(snapshot.join(file), &whole).unwrap();
     }
+    fs::remove_file(snapshot.join("state.bin")).unwrap();
+    assert!(open(dir.path()).is_err());
 }
 
 /// Files that fail once so many bytes are written.
@@ -204,4 +352,26 @@ fn a_failed_sync_fences_the_log() {
     assert!(matches!(log.append(&[entry(2, &[2; 400])], None), Err(StoreError::Broken(_))));
     room.store(10_000, Ordering::Relaxed);
     assert!(matches!(log.append(&[entry(2, b"x")], None), Err(StoreError::Broken(_))), "it never writes again");
+}
+
+#[test]
+fn every_shortage_of_room_leaves_a_sound_log() {
+    // Room runs out at each byte of an append, and of the first record of a new segment.
+    for room in (1..700).step_by(3) {
+        let dir = tempfile::tempdir().unwrap();
+        let left = Arc::new(AtomicI64::new(1_000_000));
+        let faults = Faulty { room: Arc::clone(&left), kind: io::ErrorKind::StorageFull, at_sync: false };
+        let mut log = DiskLog::open(dir.path(), faults).unwrap();
+        log.append(&[entry(1, b"one")], Some(&hard_state(1, 0))).unwrap();
+        left.store(room, Ordering::Relaxed);
+        let batch = [entry(2, &[2; 300]), entry(3, &[3; 300])];
+        let refused = log.append(&batch, Some(&hard_state(2, 1)));
+        assert_eq!(refused.is_err(), room < 750, "room for {room}");
+        let rotated = log.rotate(log.last_index() + 1);
+        assert!(matches!(rotated, Ok(()) | Err(StoreError::Full(_))));
+        drop(log);
+        let log = open(dir.path()).unwrap();
+        assert_eq!(data(&log), [b"one".to_vec()], "room for {room}");
+        assert_eq!(log.recovered().hard_state.term, 1, "room for {room}");
+    }
 }
