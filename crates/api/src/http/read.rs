@@ -1,6 +1,5 @@
 //! The one way in which a route answers a query: options, blocking, headers, encode once.
 
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
