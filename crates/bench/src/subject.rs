@@ -68,7 +68,7 @@ impl Subject {
                 .arg(format!("-data-dir={}", dir.display())),
         };
         let config = tempfile::Builder::new().suffix(".json").tempfile()?;
-        std::fs::write(config.path(), r#"{"limits":{"http_max_conns_per_client":20000}}"#)?;
+        std::fs::write(config.path(), r#"{"limits":{"http_max_conns_per_client":8000}}"#)?;
         command
             .arg(format!("-config-file={}", config.path().display()))
             .args([format!("-http-port={http}"), format!("-dns-port={dns}")])

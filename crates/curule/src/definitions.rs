@@ -1,7 +1,5 @@
 //! Services and checks of configuration files, as the agent and the command line need them.
 
-use std::path::Path;
-
 use agent::check::definition::{CheckDefinition, CheckType};
 use agent::service::ServiceDefinition;
 use api::cli::{ServiceDefinitions, ToValidate};
@@ -11,6 +9,8 @@ use state::catalog::{
     Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, ServiceConnect, TransparentProxy, Upstream,
     Weights,
 };
+
+use crate::registration;
 
 /// A check of a configuration file.
 pub fn check(written: &written::CheckDefinition) -> CheckDefinition {
@@ -175,36 +175,10 @@ pub fn validate(asked: &ToValidate) -> Result<Vec<String>, String> {
 
 /// `services register FILE`: the service definitions of files, as bodies of the agent API.
 pub fn read_services(paths: &[String]) -> Result<ServiceDefinitions, String> {
-    if let Some(missing) = paths.iter().find(|path| !Path::new(path).exists()) {
-        return Err(format!("stat {missing}: no such file or directory"));
-    }
     let flags = Flags { config_paths: paths.to_vec(), dev: true, ..Flags::default() };
     let sources = Sources::read(flags).map_err(|error| error.to_string())?;
     let loaded = config::load(&sources, &config::Host::of_this_process()).map_err(|error| error.to_string())?;
-    let bodies = loaded.runtime.service_definitions.iter().map(body).collect();
-    Ok(ServiceDefinitions { warnings: Vec::new(), bodies })
-}
-
-/// A service as `/v1/agent/service/register` takes it.
-fn body(written: &written::ServiceDefinition) -> serde_json::Value {
-    let definition = service(written);
-    let mut body = serde_json::json!({
-        "ID": definition.id,
-        "Name": definition.name,
-        "Tags": definition.tags,
-        "Address": definition.address,
-        "TaggedAddresses": definition.tagged_addresses,
-        "Meta": definition.meta,
-        "Port": definition.port,
-        "SocketPath": definition.socket_path,
-        "Checks": definition.checks,
-        "Weights": definition.weights,
-        "Token": definition.token,
-        "EnableTagOverride": definition.enable_tag_override,
-        "Kind": definition.kind,
-    });
-    if let (Some(proxy), Some(body)) = (&definition.proxy, body.as_object_mut()) {
-        body.insert("Proxy".to_owned(), serde_json::json!(proxy));
-    }
-    body
+    check_all(&loaded.runtime)?;
+    let bodies = loaded.runtime.service_definitions.iter().map(registration::body).collect();
+    Ok(ServiceDefinitions { warnings: loaded.warnings, bodies })
 }

@@ -4,6 +4,7 @@
 mod agent_command;
 mod definitions;
 mod node_id;
+mod registration;
 mod settings;
 
 use std::process::ExitCode;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let invoked = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
     if arguments.first().is_some_and(|command| command == "agent") {
+        // Huge pages would make each of the allocator's arenas resident whole: 40 MiB for an idle agent that
+        // uses 5. A kernel that cannot do this costs memory and nothing else.
+        let _ = nix::sys::prctl::set_thp_disable(true);
         return ExitCode::from(agent_command::run(&arguments[1..]));
     }
     let name = invoked.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("curule").to_owned();

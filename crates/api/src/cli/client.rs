@@ -69,11 +69,8 @@ pub const SERVER: &[Flag] = &[
 pub const NAMESPACE: &[Flag] =
     &[Flag::new("namespace", Kind::MaybeText, "Namespace to ask (an Enterprise feature; `default` otherwise).")];
 
-pub const PARTITION: &[Flag] = &[Flag::new(
-    "partition",
-    Kind::MaybeText,
-    "Admin partition to ask (an Enterprise feature; `default` otherwise).",
-)];
+pub const PARTITION: &[Flag] =
+    &[Flag::new("partition", Kind::MaybeText, "Admin partition to ask (an Enterprise feature; `default` otherwise).")];
 
 /// The longest answer that is taken into memory; snapshots and logs are streamed instead.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -159,7 +156,8 @@ impl Settings {
             }
             Some((scheme, _)) => return Err(format!("Unknown protocol scheme: {scheme}")),
         };
-        let path = |flag: &str, name: &str| Some(PathBuf::from(either(flag, name))).filter(|p| !p.as_os_str().is_empty());
+        let path =
+            |flag: &str, name: &str| Some(PathBuf::from(either(flag, name))).filter(|p| !p.as_os_str().is_empty());
         let tls = tls::Settings {
             ca_file: path("ca-file", "CONSUL_CACERT"),
             ca_path: path("ca-path", "CONSUL_CAPATH"),
@@ -189,11 +187,11 @@ fn token(parsed: &Parsed, environment: &Environment) -> Result<Option<Secret>, S
     let set = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
     let env = |name: &str| set(environment.get(name).map(String::as_str));
     let plain = set(parsed.given("token"));
-    let file = set(parsed.given("token-file")).or_else(|| if plain.is_some() { None } else { env("CONSUL_HTTP_TOKEN_FILE") });
+    let file =
+        set(parsed.given("token-file")).or_else(|| if plain.is_some() { None } else { env("CONSUL_HTTP_TOKEN_FILE") });
     if let Some(file) = file {
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            format!("Error loading token file {file} : open {file}: {}", go_text::reason(&error))
-        })?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("Error loading token file {file} : open {file}: {}", go_text::reason(&error)))?;
         if !text.trim().is_empty() {
             return Ok(Some(Secret(text.trim().to_owned())));
         }
@@ -224,7 +222,15 @@ pub struct Request {
 impl Request {
     fn new(method: Method, path: impl Into<String>) -> Request {
         let body = Body::Whole(Bytes::new());
-        Request { method, path: path.into(), parameters: BTreeMap::new(), content_type: None, body, missing_is_fine: false, unwell_is_fine: false }
+        Request {
+            method,
+            path: path.into(),
+            parameters: BTreeMap::new(),
+            content_type: None,
+            body,
+            missing_is_fine: false,
+            unwell_is_fine: false,
+        }
     }
 
     /// `path` as meant; it is encoded here.
@@ -328,7 +334,10 @@ pub fn index(headers: &HeaderMap) -> u64 {
 pub enum Failure {
     /// Nothing came back.
     Transport(String),
-    Status { code: u16, body: String },
+    Status {
+        code: u16,
+        body: String,
+    },
     /// What came back makes no sense.
     Answer(String),
 }
@@ -374,7 +383,7 @@ impl Client {
             || settings.tls.cert_file.is_some()
             || settings.tls.key_file.is_some();
         let tls = if settings.encrypted || named {
-            Some(settings.tls.load().map_err(|error| error.to_string())?)
+            Some(settings.tls.load().map_err(|error| tls_refusal(&settings.tls, error))?)
         } else {
             None
         };
@@ -413,8 +422,9 @@ impl Client {
             let scheme = if self.settings.encrypted { "https" } else { "http" };
             let verb = format!("{}{}", &method.as_str()[..1], method.as_str()[1..].to_ascii_lowercase());
             let subject = format!("{verb} {}", go_text::quote(&format!("{scheme}://{}{path}", self.host())));
-            let body =
-                stream.take().unwrap_or_else(|| Full::new(whole.clone()).map_err(|never| match never {}).boxed_unsync());
+            let body = stream
+                .take()
+                .unwrap_or_else(|| Full::new(whole.clone()).map_err(|never| match never {}).boxed_unsync());
             let built = self.build(method.clone(), &path, request.content_type, body);
             let built = built.map_err(|error| Failure::Transport(format!("{subject}: {error}")))?;
             let exchanged = self.exchange(built).await;
@@ -457,10 +467,10 @@ impl Client {
         request: http::Request<RequestBody>,
     ) -> Result<(http::Response<Incoming>, Sender), String> {
         let mut idle = self.idle.lock().await.take();
-        if let Some(sender) = &mut idle {
-            if sender.ready().await.is_err() {
-                idle = None;
-            }
+        if let Some(sender) = &mut idle
+            && sender.ready().await.is_err()
+        {
+            idle = None;
         }
         let mut sender = match idle {
             Some(sender) => sender,
@@ -490,7 +500,9 @@ impl Client {
     fn path_and_query(&self, request: &Request) -> String {
         let settings = &self.settings;
         let mut parameters = request.parameters.clone();
-        for (name, value) in [("dc", &settings.datacenter), ("ns", &settings.namespace), ("partition", &settings.partition)] {
+        for (name, value) in
+            [("dc", &settings.datacenter), ("ns", &settings.namespace), ("partition", &settings.partition)]
+        {
             if !value.is_empty() {
                 parameters.entry(name).or_insert_with(|| vec![value.clone()]);
             }
@@ -553,14 +565,29 @@ impl Client {
             Some(tls) => {
                 let host = dial::split_host_port(self.host()).map_or(self.host(), |(host, _)| host);
                 tls.connect(stream, host, Some(HANDSHAKE_TIME_MAX)).await.map_err(|error| match error {
-                    tls::TlsError::NotTls { http: true } => "http: server gave HTTP response to HTTPS client".to_owned(),
+                    tls::TlsError::NotTls { http: true } => {
+                        "http: server gave HTTP response to HTTPS client".to_owned()
+                    }
                     other => other.to_string(),
                 })?
             }
         };
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| connection_text(&error))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| connection_text(&error))?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// Compat: a file without a certificate is told as one that could not be loaded.
+fn tls_refusal(settings: &tls::Settings, error: tls::SettingsError) -> String {
+    match error {
+        tls::SettingsError::CaPem(path) => {
+            let is_file = settings.ca_file.as_ref().is_some_and(|file| file.display().to_string() == path);
+            let what = if is_file { "File" } else { "Path" };
+            format!("Error loading CA {what}: Couldn't parse PEM in: {path}")
+        }
+        other => other.to_string(),
     }
 }
 

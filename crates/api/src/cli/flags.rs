@@ -262,7 +262,8 @@ fn parse_int(text: &str) -> Result<i64, NumberFault> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let magnitude = parse_uint(magnitude)?;
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }.ok_or(NumberFault::Range)
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+        .ok_or(NumberFault::Range)
 }
 
 #[cfg(test)]

@@ -185,12 +185,13 @@ impl Invocation<'_> {
     }
 
     pub fn connect_saying(&mut self, words: &str) -> Result<&Client, Complaint> {
-        self.ready(words).map(|(client, _)| &*client)
+        self.ready(words).map(|(client, _)| client)
     }
 
     fn ready(&mut self, words: &str) -> Result<&(Client, tokio::runtime::Runtime), Complaint> {
         if self.client.is_none() {
-            let settings = Settings::of(&self.parsed, &self.io.environment).map_err(|error| format!("{words}: {error}"))?;
+            let settings =
+                Settings::of(&self.parsed, &self.io.environment).map_err(|error| format!("{words}: {error}"))?;
             for warning in &settings.warnings {
                 self.io.complain(format_args!("[WARN]  consul-api: {warning}"));
             }
@@ -378,7 +379,8 @@ fn usage(program: &Program) -> String {
         commands::all().filter(|command| !command.path.contains(' ')).map(|command| (command.path, command.synopsis)),
     );
     listed.sort_unstable();
-    let mut out = format!("Usage: {} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n", program.name);
+    let mut out =
+        format!("Usage: {} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n", program.name);
     list(&listed, &mut out);
     out
 }
@@ -397,7 +399,8 @@ const USAGE_WIDTH: usize = 67;
 fn help(program: &Program, command: &Command) -> String {
     let mut out = format!("Usage: {} {} {}\n\n", program.name, command.path, command.shape).replace(" \n", "\n");
     for line in command.about.lines() {
-        let _ = if line.is_empty() { writeln!(out) } else { writeln!(out, "  {}", line.replace("{name}", &program.name)) };
+        let _ =
+            if line.is_empty() { writeln!(out) } else { writeln!(out, "  {}", line.replace("{name}", &program.name)) };
     }
     if !command.about.is_empty() {
         out.push('\n');

@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["Node", "ID", "DC"], vec!["vm", "530c0da7", "dc1"], vec!["größer", "", "x"]];
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         assert_eq!(columns(&rows), "Node    ID        DC\nvm      530c0da7  dc1\ngrößer            x");
     }
 
@@ -174,7 +175,7 @@ mod tests {
         );
         assert_eq!(
             Tabs { width_min: 8, padding: 6 }.expand(" ID\t2-209\n Size\t7584\n\n Type\tCount\tSize\n KVS\t2\t142B"),
-            " ID         2-209\n Size       7584\n\n Type       Count      Size\n KVS        2          142B"
+            " ID        2-209\n Size      7584\n\n Type      Count      Size\n KVS       2          142B"
         );
     }
 

@@ -46,7 +46,10 @@ fn run(invocation: &mut Invocation<'_>) -> Exit {
                 out.push_str(&format!("Revision {}\n", version.revision));
             }
             let more = if version.protocol < version.protocol_max {
-                format!(" (agent will automatically use protocol >{} when speaking to compatible agents)", version.protocol)
+                format!(
+                    " (agent will automatically use protocol >{} when speaking to compatible agents)",
+                    version.protocol
+                )
             } else {
                 String::new()
             };
@@ -64,7 +67,8 @@ fn run(invocation: &mut Invocation<'_>) -> Exit {
                 build_date: &version.build_date,
                 rpc: Protocols { default: version.protocol, min: version.protocol_min, max: version.protocol_max },
             };
-            let compact = wire::json::to_string(&shown).map_err(|error| format!("Failed to marshal version info: {error}"))?;
+            let compact =
+                wire::json::to_string(&shown).map_err(|error| format!("Failed to marshal version info: {error}"))?;
             text::indented(&compact, "   ")
         }
         other => return Err(format!("Unknown format: {other}").into()),

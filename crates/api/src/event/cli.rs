@@ -11,7 +11,11 @@ use crate::cli::{Command, Complaint, Exit, Invocation};
 const FLAGS: &[Flag] = &[
     Flag::new("name", Kind::Text, "Name of the event."),
     Flag::new("node", Kind::Text, "Deliver only to nodes whose name matches this regular expression."),
-    Flag::new("service", Kind::Text, "Deliver only to nodes with a service whose name matches this regular expression."),
+    Flag::new(
+        "service",
+        Kind::Text,
+        "Deliver only to nodes with a service whose name matches this regular expression.",
+    ),
     Flag::new("tag", Kind::Text, "With -service: the service must have a tag that matches this regular expression."),
 ];
 

@@ -40,7 +40,7 @@ const TRANSLATED: HeaderName = HeaderName::from_static("x-consul-translate-addre
 
 /// Answers one request. Never fails: whatever goes wrong is an answer too.
 pub async fn answer(api: &Api, head: http::request::Parts, body: Incoming, remote: Option<std::net::SocketAddr>) -> Wire {
-    let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy();
+    let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
     if api.settings.printable_paths_only && !is_printable(&path) {
         return encode::bare(StatusCode::BAD_REQUEST);
     }
@@ -54,7 +54,8 @@ pub async fn answer(api: &Api, head: http::request::Parts, body: Incoming, remot
     let is_gzip = encode::accepts_gzip(&head.headers);
     let started = std::time::Instant::now();
     let method = head.method.clone();
-    let (mut result, pretty) = match Request::new(head.method, &head.uri, head.headers, remote, body) {
+    drop(path);
+    let (mut result, pretty) = match Request::new(head, remote, body) {
         Err(request::BadQuery) => (Err(Failure::internal("")), false),
         Ok(mut req) => {
             let pretty = req.has("pretty");

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::Method;
 use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -17,6 +17,18 @@ use super::Failure;
 
 /// Between two parts of a body a client may pause this long.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// The request headers that mean something to a route.
+const LOOKED_AT: &[&str] = &[
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-length",
+    "x-consul-namespace",
+    "x-consul-partition",
+    "x-consul-token",
+    "x-forwarded-for",
+];
 
 /// The body of a request: from the network, or given whole by a test.
 pub type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -29,7 +41,7 @@ pub struct Request {
     /// The undecoded query text, for messages that echo it and as part of cache keys.
     pub raw_query: String,
     query: Vec<(String, String)>,
-    pub headers: HeaderMap,
+    headers: Vec<(&'static str, Box<str>)>,
     pub remote: Option<SocketAddr>,
     /// In a mutex only because a body can be sent but not shared between threads; nobody contends for it.
     body: Mutex<Option<Incoming>>,
@@ -41,16 +53,18 @@ pub struct BadQuery;
 
 impl Request {
     /// Parses the head; the body stays on the network.
-    pub fn new(
-        method: Method,
-        uri: &http::Uri,
-        headers: HeaderMap,
-        remote: Option<SocketAddr>,
-        body: Incoming,
-    ) -> Result<Self, BadQuery> {
-        let raw_query = uri.query().unwrap_or("").to_owned();
+    ///
+    /// What is looked at later is copied, and the head given back: a parked request must not keep the
+    /// connection's read buffer alive.
+    pub fn new(head: http::request::Parts, remote: Option<SocketAddr>, body: Incoming) -> Result<Self, BadQuery> {
+        let method = head.method;
+        let raw_query = head.uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
-        let path = percent_decode_str(uri.path()).decode_utf8_lossy().into_owned();
+        let path = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
+        let headers = LOOKED_AT
+            .iter()
+            .filter_map(|name| Some((*name, head.headers.get(*name)?.to_str().ok()?.into())))
+            .collect();
         Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })
     }
 
@@ -82,10 +96,11 @@ impl Request {
         self.query.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// A header as text; `None` when absent or not ASCII.
+    /// One of the headers that routes look at, in lower case; `None` when absent or not ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        debug_assert!(LOOKED_AT.contains(&name), "{name} is not copied from the head");
+        self.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| &**value)
     }
 
     /// What of the path lies behind `prefix`.

@@ -17,18 +17,16 @@ const CAS: Flag =
 const MODIFY_INDEX: Flag = Flag::new("modify-index", Kind::Uint, "The ModifyIndex that -cas compares with.");
 const BASE64: Flag = Flag::new("base64", Kind::Bool, "Print values as base64.");
 
-const DELETE: &[Flag] = &[
-    CAS,
-    MODIFY_INDEX,
-    Flag::new("recurse", Kind::Bool, "Delete every key that starts with the given one."),
-];
+const DELETE: &[Flag] =
+    &[CAS, MODIFY_INDEX, Flag::new("recurse", Kind::Bool, "Delete every key that starts with the given one.")];
 
 const GET: &[Flag] = &[
     BASE64,
     Flag::new("detailed", Kind::Bool, "Print indexes, flags and the lock session beside the value."),
     Flag::new("keys", Kind::Bool, "Print only the names of the keys that start with the given prefix."),
     Flag::new("recurse", Kind::Bool, "Print every entry whose key starts with the given prefix."),
-    Flag::new("separator", Kind::Text, "With -keys, names end at the first occurrence of this after the prefix.").or("/"),
+    Flag::new("separator", Kind::Text, "With -keys, names end at the first occurrence of this after the prefix.")
+        .or("/"),
 ];
 
 const IMPORT: &[Flag] = &[Flag::new("prefix", Kind::Text, "Put before the key of every imported entry.")];

@@ -8,7 +8,7 @@ use state::{Command, Index, Outcome};
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error, serve_query,
+    Answer, Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error, serve_query,
 };
 
 const LIMIT_PAGE: &str = "https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size";
@@ -20,18 +20,19 @@ pub fn routes() -> Vec<Route> {
         pattern: "/v1/kv/",
         methods: &["GET", "PUT", "DELETE"],
         guard: Guard::Executed,
-        handler: |api, req, asker| Box::pin(serve(api, req, asker)),
+        handler: serve,
     }]
 }
 
-async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+/// Each branch is boxed by itself, so that a parked read is not as large as the largest of them.
+fn serve<'a>(api: &'a Api, req: &'a mut Request, asker: &'a Asker) -> Answer<'a> {
     let key = req.rest("/v1/kv/").to_owned();
     match req.method {
-        Method::PUT => put(api, req, asker, key).await,
-        Method::DELETE => delete(api, req, asker, key).await,
-        _ if req.has("keys") => keys(api, req, asker, key).await,
-        _ if req.has("recurse") => list(api, req, asker, key).await,
-        _ => get(api, req, asker, key).await,
+        Method::PUT => Box::pin(put(api, req, asker, key)),
+        Method::DELETE => Box::pin(delete(api, req, asker, key)),
+        _ if req.has("keys") => Box::pin(keys(api, req, asker, key)),
+        _ if req.has("recurse") => Box::pin(list(api, req, asker, key)),
+        _ => Box::pin(get(api, req, asker, key)),
     }
 }
 

@@ -30,7 +30,11 @@ const FLAGS: &[Flag] = &[
     Flag::new("name", Kind::Text, "Name of the session; otherwise one made of the program and the prefix."),
     Flag::new("pass-stdin", Kind::Bool, "Let the program read our stdin."),
     Flag::new("shell", Kind::Bool, "Run the program through a shell, the one that SHELL names or /bin/sh.").or("true"),
-    Flag::new("timeout", Kind::Duration, "Give up if the lock is not acquired within this time, such as 10s; 0 is never."),
+    Flag::new(
+        "timeout",
+        Kind::Duration,
+        "Give up if the lock is not acquired within this time, such as 10s; 0 is never.",
+    ),
     Flag::new("verbose", Kind::Bool, "Tell what is being done."),
     Flag::new("try", Kind::Duration, "Former name of -timeout."),
 ];
@@ -123,7 +127,9 @@ impl Errand {
         } else {
             command.stdin(Stdio::null());
         }
-        command.spawn().map_err(|error| format!("Error starting handler: {}", child::start_refusal(&self.words, &error)))
+        command
+            .spawn()
+            .map_err(|error| format!("Error starting handler: {}", child::start_refusal(&self.words, &error)))
     }
 }
 

@@ -97,8 +97,7 @@ impl Semaphore {
         let mut seen = 0;
         loop {
             let Some(wait) = patience.next() else { return Ok(false) };
-            let (entries, index) =
-                self.look(client, seen, Some(wait), false).await.map_err(doing("read prefix"))?;
+            let (entries, index) = self.look(client, seen, Some(wait), false).await.map_err(doing("read prefix"))?;
             let entry = self.find(&entries);
             if entry.flags != FLAGS {
                 return Err(Trouble::SemaphoreConflict);

@@ -150,16 +150,15 @@ async fn handle(
     running: &Cell<Option<u32>>,
     io: &mut Io,
 ) -> Result<(), String> {
-    let mut command = child::command(words, shell, &io.environment)
-        .map_err(|error| format!("Error executing handler: {error}"))?;
+    let mut command =
+        child::command(words, shell, &io.environment).map_err(|error| format!("Error executing handler: {error}"))?;
     let index = match &news.cursor {
         Cursor::Index(index) => index.to_string(),
         Cursor::Hash(hash) => hash.clone(),
     };
     command.env("CONSUL_INDEX", index).stdin(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("Error starting handler: {}", child::start_refusal(words, &error)))?;
+    let mut child =
+        command.spawn().map_err(|error| format!("Error starting handler: {}", child::start_refusal(words, &error)))?;
     running.set(child.id());
     let input = child.stdin.take();
     let feed = async {

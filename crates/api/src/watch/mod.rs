@@ -25,17 +25,40 @@ const RETRY_MAX: Duration = Duration::from_secs(180);
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Subject {
-    Key { key: String },
-    KeyPrefix { prefix: String },
-    Services { filter: String },
-    Nodes { filter: String },
-    Service { service: String, tags: Vec<String>, passing_only: bool, filter: String },
+    Key {
+        key: String,
+    },
+    KeyPrefix {
+        prefix: String,
+    },
+    Services {
+        filter: String,
+    },
+    Nodes {
+        filter: String,
+    },
+    Service {
+        service: String,
+        tags: Vec<String>,
+        passing_only: bool,
+        filter: String,
+    },
     /// Of a service, or else in a state.
-    Checks { service: String, state: String, filter: String },
-    Event { name: String },
+    Checks {
+        service: String,
+        state: String,
+        filter: String,
+    },
+    Event {
+        name: String,
+    },
     ConnectRoots,
-    ConnectLeaf { service: String },
-    AgentService { id: String },
+    ConnectLeaf {
+        service: String,
+    },
+    AgentService {
+        id: String,
+    },
 }
 
 /// Where one is in the history of a subject.
@@ -173,10 +196,11 @@ impl Plan {
         let before = self.cursor.replace(here.clone());
         // Compat: the index of an event is a hash and goes anywhere. Any other index that runs backwards means a
         // restored or replaced server: start over.
-        if let (Some(Cursor::Index(before)), Cursor::Index(now)) = (&before, &here) {
-            if now < before && !matches!(self.subject, Subject::Event { .. }) {
-                self.cursor = Some(Cursor::Index(0));
-            }
+        if let (Some(Cursor::Index(before)), Cursor::Index(now)) = (&before, &here)
+            && now < before
+            && !matches!(self.subject, Subject::Event { .. })
+        {
+            self.cursor = Some(Cursor::Index(0));
         }
         if before.is_some() && self.last.as_ref() == Some(&result.compared) {
             return Ok(None);

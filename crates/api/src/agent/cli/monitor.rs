@@ -42,9 +42,9 @@ fn run(invocation: &mut Invocation<'_>) -> Exit {
     if interrupted {
         return Ok(0);
     }
-    invocation.io.say(
-        "\nRemote side ended the monitor! This usually means that the\nremote side has exited or crashed.",
-    );
+    invocation
+        .io
+        .say("\nRemote side ended the monitor! This usually means that the\nremote side has exited or crashed.");
     Ok(1)
 }
 

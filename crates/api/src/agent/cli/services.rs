@@ -8,8 +8,7 @@ use crate::cli::client::{CLIENT, NAMESPACE, PARTITION, Request, SERVER};
 use crate::cli::flags::{Flag, Kind};
 use crate::cli::{Command, Complaint, Exit, Invocation};
 
-const DEREGISTER_FLAGS: &[Flag] =
-    &[Flag::new("id", Kind::Text, "ID of the service to take back; instead of files.")];
+const DEREGISTER_FLAGS: &[Flag] = &[Flag::new("id", Kind::Text, "ID of the service to take back; instead of files.")];
 
 const REGISTER_FLAGS: &[Flag] = &[
     Flag::new("id", Kind::Text, "ID of the service; otherwise its name."),
@@ -117,13 +116,9 @@ fn register(invocation: &mut Invocation<'_>) -> Exit {
 fn from_flags(invocation: &Invocation<'_>) -> Result<Value, Complaint> {
     let parsed = &invocation.parsed;
     let mut body = Map::new();
-    for (flag, name) in [
-        ("kind", "Kind"),
-        ("id", "ID"),
-        ("name", "Name"),
-        ("address", "Address"),
-        ("socket", "SocketPath"),
-    ] {
+    for (flag, name) in
+        [("kind", "Kind"), ("id", "ID"), ("name", "Name"), ("address", "Address"), ("socket", "SocketPath")]
+    {
         if !parsed.text(flag).is_empty() {
             body.insert(name.to_owned(), json!(parsed.text(flag)));
         }
@@ -142,9 +137,9 @@ fn from_flags(invocation: &Invocation<'_>) -> Result<Value, Complaint> {
     for (name, address) in parsed.map("tagged-address") {
         let refused = |reason: String| Complaint::from(format!("Invalid Tagged Address: {reason}"));
         let (host, port) = net::dial::split_host_port(&address).map_err(|cause| refused(cause.to_string()))?;
-        let port: i64 = port.parse().map_err(|_| {
-            refused(format!("strconv.Atoi: parsing {}: invalid syntax", net::go_text::quote(port)))
-        })?;
+        let port: i64 = port
+            .parse()
+            .map_err(|_| refused(format!("strconv.Atoi: parsing {}: invalid syntax", net::go_text::quote(port))))?;
         addresses.insert(name, json!({ "Address": host, "Port": port }));
     }
     if !addresses.is_empty() {

@@ -16,7 +16,11 @@ pub const COMMANDS: &[Command] = &[
     autopilot::GET_CONFIG,
     autopilot::SET_CONFIG,
     autopilot::STATE,
-    Command::group("operator raft", "Provides cluster-level tools for operators", "Looks at the consensus of the servers."),
+    Command::group(
+        "operator raft",
+        "Provides cluster-level tools for operators",
+        "Looks at the consensus of the servers.",
+    ),
     raft::LIST_PEERS,
     Command::group("operator usage", "Provides cluster-level usage information", "Counts what is registered."),
     usage::INSTANCES,

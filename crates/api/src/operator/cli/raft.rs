@@ -41,8 +41,7 @@ fn list_peers(invocation: &mut Invocation<'_>) -> Exit {
     let configuration: Configuration =
         invocation.ask(request, WORDS)?.json().map_err(|failure| format!("{WORDS}: {failure}"))?;
     let leader_index = configuration.servers.iter().rev().find(|server| server.leader).map_or(0, |one| one.last_index);
-    let headers =
-        ["Node", "ID", "Address", "State", "Voter", "RaftProtocol", "Commit Index", "Trails Leader By"];
+    let headers = ["Node", "ID", "Address", "State", "Voter", "RaftProtocol", "Commit Index", "Trails Leader By"];
     let mut rows = vec![headers.map(str::to_owned).to_vec()];
     rows.extend(configuration.servers.into_iter().map(|server| {
         // Compat: a follower ahead of what the leader last told wraps around, as unsigned numbers do in Go.

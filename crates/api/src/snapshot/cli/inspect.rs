@@ -19,7 +19,8 @@ use crate::cli::{Command, Exit, Invocation};
 
 const FLAGS: &[Flag] = &[
     Flag::new("kvdetails", Kind::Bool, "Add how the key-value store's share is spread over prefixes."),
-    Flag::new("kvdepth", Kind::Int, "With -kvdetails: how many parts of a key, split at slashes, make a prefix.").or("2"),
+    Flag::new("kvdepth", Kind::Int, "With -kvdetails: how many parts of a key, split at slashes, make a prefix.")
+        .or("2"),
     Flag::new("kvfilter", Kind::Text, "With -kvdetails: count only keys that start with this."),
     Flag::new("format", Kind::Text, "Output format {pretty|json}").or("pretty"),
 ];
@@ -116,10 +117,10 @@ pub(super) fn tally(state: impl Read, detail: Option<&KeyDetail>) -> Result<Tall
     // Compat: the header counts towards the first record.
     let header = counting.read - tally.total;
     tally.total = counting.read;
-    if let Some(kind) = tally.first.take() {
-        if let Some(share) = tally.kinds.get_mut(&kind) {
-            share.sum += header;
-        }
+    if let Some(kind) = tally.first.take()
+        && let Some(share) = tally.kinds.get_mut(&kind)
+    {
+        share.sum += header;
     }
     Ok(tally)
 }
@@ -136,7 +137,8 @@ fn count(state: impl Read, detail: Option<&KeyDetail>, tally: &mut Tally) -> Res
         share.sum += size;
         share.count += 1;
         if let (Some(detail), true) = (detail, kind == MessageType::KVS) {
-            let key: Key = record.decode().map_err(|error| format!("failed to decode msg type {kind}, error {error}"))?;
+            let key: Key =
+                record.decode().map_err(|error| format!("failed to decode msg type {kind}, error {error}"))?;
             tally.count_key(&key.key, size, detail);
         }
     }

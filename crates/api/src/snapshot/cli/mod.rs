@@ -104,7 +104,9 @@ fn save(invocation: &mut Invocation<'_>) -> Exit {
     let saved_index = invocation.block_on(async |client| {
         let (headers, body) =
             client.open(request).await.map_err(|failure| format!("Error saving snapshot: {failure}"))?;
-        write_file(body, &unverified).await.map_err(|error| format!("Error writing unverified snapshot file: {error}"))?;
+        write_file(body, &unverified)
+            .await
+            .map_err(|error| format!("Error writing unverified snapshot file: {error}"))?;
         Ok::<u64, String>(index(&headers))
     })?;
     let kept = saved_index.and_then(|index| keep(&unverified, &path).map(|()| index));
