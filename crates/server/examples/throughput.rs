@@ -31,9 +31,18 @@ fn config(dir: &Path) -> Config {
 }
 
 async fn put(server: &Server, key: String) -> Result<(), Error> {
-    let dir_ent = Entry { key: key.as_str().into(), value: Octets::copied(&[7; VALUE]), ..Entry::default() };
+    let dir_ent = Entry { key: key.as_str().into(), value: Octets::copied(&value()), ..Entry::default() };
     let command = Command::Kvs(KvsRequest { op: Op::Set, dir_ent, ..KvsRequest::default() });
     server.write(command, &AllowAll).await.map(|_| ())
+}
+
+/// Never the same, so that each write is one.
+fn value() -> [u8; VALUE] {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let mut value = [7; VALUE];
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    value[..8].copy_from_slice(&count.to_le_bytes());
+    value
 }
 
 fn raw(dir: &Path) -> std::io::Result<f64> {
@@ -55,23 +64,28 @@ fn resident_mib() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-async fn write_keys(server: &Server, keys: u64, proposers: u64) -> Result<f64, Error> {
+/// Writes a second, and the slowest write in milliseconds.
+async fn write_keys(server: &Server, keys: u64, proposers: u64) -> Result<(f64, f64), Error> {
     let started = Instant::now();
     let tasks: Vec<_> = (0..proposers)
         .map(|proposer| {
             let server = server.clone();
             tokio::spawn(async move {
+                let mut slowest = Duration::ZERO;
                 for key in (proposer..keys).step_by(usize::try_from(proposers).unwrap_or(1)) {
+                    let started = Instant::now();
                     put(&server, format!("bench/{key:08}")).await?;
+                    slowest = slowest.max(started.elapsed());
                 }
-                Ok::<_, Error>(())
+                Ok::<_, Error>(slowest)
             })
         })
         .collect();
+    let mut slowest = Duration::ZERO;
     for task in tasks {
-        task.await.map_err(|error| Error::StorageBroken(error.to_string()))??;
+        slowest = slowest.max(task.await.map_err(|error| Error::StorageBroken(error.to_string()))??);
     }
-    Ok(keys as f64 / started.elapsed().as_secs_f64())
+    Ok((keys as f64 / started.elapsed().as_secs_f64(), slowest.as_secs_f64() * 1000.0))
 }
 
 async fn crowd(server: &Server) -> Result<Duration, Error> {
@@ -112,14 +126,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let before = raw(&dir)?;
     println!("raw append+sync             {before:9.0}/s");
     let server = Server::start(config(&dir))?;
-    println!("one proposer                {:9.0}/s", write_keys(&server, 5000, 1).await?);
-    let grouped = write_keys(&server, KEYS, PROPOSERS).await?;
+    println!("one proposer                {:9.0}/s", write_keys(&server, 5000, 1).await?.0);
+    let (grouped, _) = write_keys(&server, KEYS, PROPOSERS).await?;
     let after = raw(&dir)?;
     println!(
         "{PROPOSERS} proposers                {grouped:9.0}/s  {:.1} x raw ({after:.0}/s)",
         grouped / before.max(after)
     );
     println!("resident after {KEYS} keys  {:9} MiB", resident_mib());
+    for (what, key_range, proposers) in
+        [("new values, 64 proposers", 3 * KEYS, PROPOSERS), ("one after the other", 8192, 1)]
+    {
+        // Different keys than before, so that snapshots of this large a state are written meanwhile.
+        let (rate, slowest) = write_keys(&server, key_range, proposers).await?;
+        println!("{what:<26}  {rate:9.0}/s  slowest {slowest:.1} ms");
+    }
+    println!("snapshot at index           {:9}", server.stats().last_snapshot_index);
     println!("a crowd of {CROWD} answered in  {:9.1} ms", crowd(&server).await?.as_secs_f64() * 1000.0);
     println!("resident after the crowd    {:9} MiB", resident_mib());
     server.shutdown().await;

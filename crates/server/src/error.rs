@@ -13,6 +13,8 @@ pub enum Error {
     StorageFull(String),
     /// Storage is broken: this server has fenced itself.
     StorageBroken(String),
+    /// The data directory cannot be served from: it is in use, damaged, or cannot be read.
+    CannotStart(String),
     /// Too many writes are waiting.
     Busy,
     /// The write was handed in, but no answer came in time: it may or may not happen.
@@ -30,7 +32,7 @@ impl fmt::Display for Error {
             Error::StorageBroken(reason) => write!(f, "raft apply failed: storage failed: {reason}"),
             Error::Busy => f.write_str("rate limit exceeded, try again later"),
             Error::TimedOut => f.write_str("raft apply failed: timed out enqueuing operation"),
-            Error::BadArchive(reason) => f.write_str(reason),
+            Error::BadArchive(reason) | Error::CannotStart(reason) => f.write_str(reason),
         }
     }
 }

@@ -99,7 +99,8 @@ pub(crate) struct Shared {
 
 /// What the replica's thread is asked to do.
 pub(crate) enum Request {
-    Write(Write),
+    /// Boxed, since the inbox has a place for each request that it could hold.
+    Write(Box<Write>),
     Renew {
         id: String,
         answer: oneshot::Sender<Result<Option<Arc<Session>>, Error>>,
@@ -165,7 +166,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, Error> {
         let store: Box<dyn LogStore> = match &config.data_dir {
             None => Box::new(MemoryLog::default()),
-            Some(dir) => disk::open(dir).map_err(|error| Error::StorageBroken(error.to_string()))?,
+            Some(dir) => disk::open(dir).map_err(|error| Error::CannotStart(error.to_string()))?,
         };
         Self::start_on(store, config)
     }
@@ -173,7 +174,7 @@ impl Server {
     fn start_on(store: Box<dyn LogStore>, config: Config) -> Result<Self, Error> {
         let began = Instant::now();
         let (replica, _) = Replica::open(store, config.limits, now(), rand::random(), Box::new(probe::Timing::new()))
-            .map_err(|error| Error::StorageBroken(error.to_string()))?;
+            .map_err(|error| Error::CannotStart(error.to_string()))?;
         metrics::gauge!("consul.raft.fsm.lastRestoreDuration").set(began.elapsed().as_secs_f64() * 1000.0);
         metrics::counter!("consul.raft.state.candidate").increment(1);
         metrics::counter!("consul.raft.state.leader").increment(1);
@@ -193,7 +194,7 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("replica".to_owned())
             .spawn(move || turning.run(&requests))
-            .map_err(|error| Error::StorageBroken(error.to_string()))?;
+            .map_err(|error| Error::CannotStart(error.to_string()))?;
         *shared.thread.lock() = Some(thread);
         Ok(Server { shared, inbox })
     }
@@ -281,7 +282,7 @@ impl Server {
             self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
             return Err(Error::Busy);
         }
-        if let Err(error) = self.send(Request::Write(Write { data, locks, answer })) {
+        if let Err(error) = self.send(Request::Write(Box::new(Write { data, locks, answer }))) {
             self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
             return Err(error);
         }

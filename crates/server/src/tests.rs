@@ -324,6 +324,41 @@ async fn without_room_writes_are_refused_reads_go_on_and_writes_come_back() {
 }
 
 #[tokio::test]
+async fn a_lock_waits_for_its_delay_in_the_words_of_each_face() {
+    use state::txn::{KvOp, Op as TxnOp, TxnRequest};
+    let server = Server::start(config(None)).unwrap();
+    let node = state::catalog::RegisterRequest { node: "n".into(), address: "10.0.0.1".into(), ..Default::default() };
+    server.write(Command::Register(node), &AllowAll).await.unwrap();
+    let session = async |op: &str, id: &str| {
+        let session = state::session::Session {
+            id: id.into(),
+            node: "n".into(),
+            lock_delay: 15_000_000_000,
+            ..Default::default()
+        };
+        let request = state::session::SessionRequest { op: op.into(), session, ..Default::default() };
+        server.write(Command::Session(request), &AllowAll).await.unwrap()
+    };
+    let lock = |key: &str, session: &str| Entry { key: key.into(), session: session.into(), ..Entry::default() };
+    let kvs = |entry| Command::Kvs(KvsRequest { op: Op::Lock, dir_ent: entry, ..KvsRequest::default() });
+    let (one, two) = ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
+    session("create", one).await;
+    session("create", two).await;
+    assert_eq!(server.write(kvs(lock("held", one)), &AllowAll).await, Ok(Outcome::Decided(true)));
+    session("destroy", one).await;
+    assert_eq!(server.write(kvs(lock("held", two)), &AllowAll).await, Ok(Outcome::Decided(false)));
+    let op = |verb, entry| TxnOp { kv: Some(KvOp { verb, dir_ent: entry }), ..TxnOp::default() };
+    let ops = vec![op(Op::Set, lock("other", "")), op(Op::Lock, lock("held", two))];
+    let txn = server.write(Command::Txn(TxnRequest { ops, ..TxnRequest::default() }), &AllowAll).await.unwrap();
+    let Outcome::Txn(response) = txn else { panic!("{txn:?}") };
+    let errors = response.errors.unwrap();
+    assert_eq!((errors.len(), errors[0].op_index), (1, 1));
+    assert_eq!(errors[0].what, "failed to lock key \"held\" due to lock delay");
+    assert_eq!(get(&server, "other", &ReadOptions::default()).await.0, None, "the transaction was not applied");
+    assert_eq!(server.write(kvs(lock("free", two)), &AllowAll).await, Ok(Outcome::Decided(true)));
+}
+
+#[tokio::test]
 async fn a_server_whose_storage_broke_speaks_for_itself_only() {
     let store = Failing::default();
     let server = Server::start_on(Box::new(store.clone()), config(None)).unwrap();
@@ -353,7 +388,7 @@ async fn the_last_handle_stops_the_server() {
     let server = Server::start(config(Some(dir.path()))).unwrap();
     put(&server, "a", b"1").await.unwrap();
     assert!(
-        matches!(Server::start(config(Some(dir.path()))), Err(Error::StorageBroken(text)) if text.contains("in use"))
+        matches!(Server::start(config(Some(dir.path()))), Err(Error::CannotStart(text)) if text.contains("in use"))
     );
     let thread = server.shared.thread.lock().take().unwrap();
     drop(server);

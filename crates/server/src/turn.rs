@@ -97,7 +97,7 @@ impl Turning {
     /// Takes a request in; says whether to go on.
     fn take(&mut self, request: Request, at: Moment) -> bool {
         match request {
-            Request::Write(write) => self.propose(write, at),
+            Request::Write(write) => self.propose(*write, at),
             Request::Renew { id, answer } => {
                 let renewed = match &mut self.replica {
                     Some(replica) => Ok(replica.renew(&id, at)),
