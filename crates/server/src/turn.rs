@@ -336,7 +336,7 @@ pub(crate) fn record_ms(name: &'static str, started: Instant) {
 
 fn io_error(error: codec::Error) -> std::io::Error {
     match error {
-        codec::Error::Io(error) => error,
+        codec::Error::State(wire::state_bin::Error::Io(error)) => error,
         error => std::io::Error::other(error),
     }
 }
