@@ -1,21 +1,22 @@
 //! The few file operations that the log stands on, so that tests can make them fail.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::private;
 
-/// Opens files for appending.
+/// Opens files for writing.
 pub(crate) trait Files: Send + Sync + 'static {
     type File: LogFile;
-    /// Opens or makes a file; writes go to its end.
-    fn append_to(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens or makes a file.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
 }
 
-/// A file that is appended to.
+/// A file that is written to.
 pub(crate) trait LogFile: Send + Sync {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Returns when everything written is on stable storage.
     fn sync_data(&mut self) -> io::Result<()>;
     fn set_len(&mut self, length: u64) -> io::Result<()>;
@@ -28,14 +29,14 @@ pub(crate) struct RealFiles;
 impl Files for RealFiles {
     type File = File;
 
-    fn append_to(&self, path: &Path) -> io::Result<File> {
-        private().create(true).append(true).open(path)
+    fn open(&self, path: &Path) -> io::Result<File> {
+        private().create(true).truncate(false).write(true).open(path)
     }
 }
 
 impl LogFile for File {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Write::write_all(self, bytes)
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

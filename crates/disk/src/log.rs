@@ -24,6 +24,8 @@ use crate::{broken, make_dir, private, raft_dir, snapshot, sync_dir};
 
 /// A segment is closed when it has grown past this.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// Zeros are written so far ahead of the appends: a sync within them need not make a new length stable as well.
+const AHEAD_BYTES: u64 = 1 << 20;
 /// The buffer of appends is given back when one needed more than this.
 const BUFFER_KEPT: usize = 1 << 20;
 /// Neighbouring entries are read at once up to this many bytes.
@@ -50,6 +52,7 @@ impl Place {
 pub(crate) struct DiskLog<F: Files> {
     files: F,
     segment_bytes: u64,
+    ahead_bytes: u64,
     data_dir: PathBuf,
     log_dir: PathBuf,
     /// Held for as long as this log is open.
@@ -58,9 +61,10 @@ pub(crate) struct DiskLog<F: Files> {
     snapshot: Option<SnapshotMeta>,
     /// Numbers of the segments, oldest first.
     segments: VecDeque<u64>,
-    /// The segment that is appended to, and its length.
+    /// The segment that is appended to, how far it is written, and how far the file goes: zeros in between.
     tail: F::File,
     tail_length: u64,
+    tail_end: u64,
     /// Number of the next append.
     append: u16,
     first: u64,
@@ -72,10 +76,10 @@ pub(crate) struct DiskLog<F: Files> {
 
 impl<F: Files> DiskLog<F> {
     pub(crate) fn open(data_dir: &Path, files: F) -> Result<Self, StoreError> {
-        Self::open_with(data_dir, files, SEGMENT_BYTES)
+        Self::open_with(data_dir, files, SEGMENT_BYTES, AHEAD_BYTES)
     }
 
-    fn open_with(data_dir: &Path, files: F, segment_bytes: u64) -> Result<Self, StoreError> {
+    fn open_with(data_dir: &Path, files: F, segment_bytes: u64, ahead_bytes: u64) -> Result<Self, StoreError> {
         let raft = raft_dir(data_dir);
         let log_dir = raft.join("log");
         make_dir(&log_dir)?;
@@ -87,11 +91,13 @@ impl<F: Files> DiskLog<F> {
         }
         let newest = found.segments.back().copied().unwrap_or(1);
         let path = path_of(&log_dir, newest);
-        let mut tail = files.append_to(&path).map_err(|error| broken(&path, "cannot open", &error))?;
+        let mut tail = files.open(&path).map_err(|error| broken(&path, "cannot open", &error))?;
         // Cuts off what a crash left unfinished, before anything is written behind it.
         let length = fs::metadata(&path).map_err(|error| broken(&path, "cannot look at", &error))?.len();
-        if length != found.tail_length {
+        if found.is_unfinished {
             tracing::warn!(path = %path.display(), from = length, to = found.tail_length, "cutting off an unfinished write");
+        }
+        if length != found.tail_length {
             tail.set_len(found.tail_length).map_err(|error| broken(&path, "cannot cut", &error))?;
             tail.sync_data().map_err(|error| broken(&path, "cannot sync", &error))?;
         }
@@ -99,6 +105,7 @@ impl<F: Files> DiskLog<F> {
         let mut log = DiskLog {
             files,
             segment_bytes,
+            ahead_bytes,
             data_dir: data_dir.to_owned(),
             log_dir,
             _lock: lock,
@@ -107,6 +114,7 @@ impl<F: Files> DiskLog<F> {
             segments: found.segments,
             tail,
             tail_length: found.tail_length,
+            tail_end: found.tail_length,
             append: found.append.unwrap_or_default(),
             first: found.first,
             places: found.places,
@@ -133,15 +141,22 @@ impl<F: Files> DiskLog<F> {
     /// Closes the tail and starts a segment with the hard state in it. `restart`: the log starts again at this index,
     /// or goes on when it is zero.
     fn rotate(&mut self, restart: u64) -> Result<(), StoreError> {
+        // Zeros behind the records of a segment that is closed would be damage.
+        let closed = self.tail.set_len(self.tail_length).and_then(|()| self.tail.sync_data());
+        if let Err(error) = closed {
+            let path = path_of(&self.log_dir, self.newest());
+            return Err(self.fence(broken(&path, "cannot close", &error)));
+        }
+        self.tail_end = self.tail_length;
         let number = self.newest() + 1;
         let path = path_of(&self.log_dir, number);
         let mut begin = Vec::new();
         let record = self.record(Kind::HardState, true, restart, self.hard_state.term);
         segment::put(&mut begin, record, &encode(&self.hard_state)?);
-        let opened = self.files.append_to(&path);
+        let opened = self.files.open(&path);
         let mut file = opened.map_err(|error| room_or_broken(&path, "cannot make", &error))?;
         // A leftover of an earlier life under the same name would be read as ours.
-        let written = file.set_len(0).and_then(|()| file.write_all(&begin)).and_then(|()| file.sync_data());
+        let written = file.set_len(0).and_then(|()| file.write_all_at(&begin, 0)).and_then(|()| file.sync_data());
         let stable = written.map_err(|error| room_or_broken(&path, "cannot begin", &error));
         if let Err(failure) = stable.and_then(|()| sync_dir(&self.log_dir)) {
             drop(file);
@@ -154,6 +169,7 @@ impl<F: Files> DiskLog<F> {
         }
         self.tail = file;
         self.tail_length = begin.len() as u64;
+        self.tail_end = self.tail_length;
         self.append = self.append.wrapping_add(1);
         self.segments.push_back(number);
         Ok(())
@@ -168,22 +184,42 @@ impl<F: Files> DiskLog<F> {
         error
     }
 
-    /// Writes and syncs the buffer, or leaves the file as it was.
+    /// Writes and syncs the buffer, or leaves the records of the file as they were.
     fn write_out(&mut self) -> Result<(), StoreError> {
-        let path = path_of(&self.log_dir, self.newest());
-        let written = self.tail.write_all(&self.buffer).and_then(|()| self.tail.sync_data());
-        let length = self.buffer.len() as u64;
+        let end = self.tail_length + self.buffer.len() as u64;
+        let written = if end <= self.tail_end || self.ahead_bytes == 0 {
+            self.write_to(end)
+        } else {
+            // Where there is no room for the zeros, there may still be some for the records.
+            match self.write_to(end + self.ahead_bytes) {
+                Err(StoreError::Full(_)) => self.write_to(end),
+                written => written,
+            }
+        };
         self.buffer.clear();
-        if self.buffer.capacity() > BUFFER_KEPT {
+        if self.buffer.capacity() > BUFFER_KEPT + usize::try_from(self.ahead_bytes).unwrap_or(0) {
             self.buffer = Vec::new();
         }
+        written?;
+        self.tail_length = end;
+        self.append = self.append.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Writes and syncs the buffer, and zeros up to `end`.
+    fn write_to(&mut self, end: u64) -> Result<(), StoreError> {
+        let records = self.buffer.len();
+        self.buffer.resize(usize::try_from(end - self.tail_length).unwrap_or(records).max(records), 0);
+        let written = self.tail.write_all_at(&self.buffer, self.tail_length).and_then(|()| self.tail.sync_data());
+        self.buffer.truncate(records);
         let Err(error) = written else {
-            self.tail_length += length;
-            self.append = self.append.wrapping_add(1);
+            self.tail_end = self.tail_end.max(end);
             return Ok(());
         };
+        let path = path_of(&self.log_dir, self.newest());
         let failure = room_or_broken(&path, "cannot write", &error);
         let undone = self.tail.set_len(self.tail_length).and_then(|()| self.tail.sync_data());
+        self.tail_end = self.tail_length;
         match (failure, undone) {
             (failure @ StoreError::Full(_), Ok(())) => Err(failure),
             (StoreError::Full(_), Err(error)) => {

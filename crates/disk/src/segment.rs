@@ -24,6 +24,8 @@ const MAGIC: [u8; 4] = *b"CuLg";
 const BODY_MAX: u32 = 1 << 30;
 /// Flag of the last record of an append.
 const ENDS_APPEND: u8 = 1;
+/// So many zeros at the end of a masked record are no chance.
+const ZEROS_MIN: usize = 8;
 /// Disks write at least this much at once.
 const SECTOR: usize = 512;
 
@@ -140,9 +142,24 @@ pub(crate) fn is_unfinished(bytes: &[u8], at: usize, found: &Found<'_>, append: 
     if headers.any(|window| stored(window).is_ok_and(|stored| stored.header.append != append)) {
         return false;
     }
+    if matches!(found, Found::Short | Found::End) {
+        return true;
+    }
+    // Behind the append stand the zeros that were written ahead: they say nothing.
+    let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let own = stored(rest).map_or(HEADER, |stored| HEADER + stored.length);
+    let Some(append) = rest.get(..own.max(written)) else { return true };
+    if own - own.min(written) >= (own - HEADER).clamp(1, ZEROS_MIN) {
+        return true;
+    }
     let missing = |sector: &[u8]| !sector.is_empty() && sector.iter().all(|byte| *byte == 0);
-    let (begun, sectors) = rest.split_at((SECTOR - at % SECTOR).min(rest.len()));
-    matches!(found, Found::Short | Found::End) || missing(begun) || sectors.chunks(SECTOR).any(missing)
+    let (begun, sectors) = append.split_at((SECTOR - at % SECTOR).min(append.len()));
+    missing(begun) || sectors.chunks(SECTOR).any(missing)
+}
+
+/// Whether nothing was written from `at` on but zeros, ahead of the appends to come.
+pub(crate) fn is_blank(bytes: &[u8], at: usize) -> bool {
+    bytes[at..].iter().all(|byte| *byte == 0)
 }
 
 fn stored(bytes: &[u8]) -> Result<Stored, &'static str> {

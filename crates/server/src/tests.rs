@@ -409,7 +409,9 @@ async fn a_log_cut_at_any_byte_gives_a_state_that_once_was() {
     }
     server.shutdown().await;
     let log = std::fs::read_dir(dir.path().join("raft/log")).unwrap().next().unwrap().unwrap().path();
-    let whole = std::fs::read(&log).unwrap();
+    let mut whole = std::fs::read(&log).unwrap();
+    // Behind the records stand zeros for those to come.
+    whole.truncate(whole.iter().rposition(|byte| *byte != 0).unwrap() + 1);
     let mut least = 0;
     for cut in (0..=whole.len()).step_by(13).chain([whole.len()]) {
         let copy = tempfile::tempdir().unwrap();

@@ -22,6 +22,8 @@ pub(super) struct Scanned {
     pub obsolete: Vec<u64>,
     /// How long the sound part of the newest segment is.
     pub tail_length: u64,
+    /// Whether a crash left an unfinished append behind that.
+    pub is_unfinished: bool,
     pub first: u64,
     pub places: VecDeque<Place>,
 }
@@ -36,6 +38,7 @@ pub(super) fn scan(log_dir: &Path, snapshot: Option<SnapshotMeta>) -> Result<Sca
         segments: VecDeque::new(),
         obsolete: Vec::new(),
         tail_length: 0,
+        is_unfinished: false,
         first: behind_snapshot,
         places: VecDeque::new(),
     };
@@ -84,10 +87,13 @@ impl Scanned {
                         whole = at;
                     }
                 }
+                // Only the segment that is appended to has zeros written ahead.
+                _ if is_last && append.is_empty() && segment::is_blank(&bytes, at) => return Ok(whole as u64),
                 unsound => {
                     let own = append.first().map(|(_, first, _)| first.append).or(self.append);
                     let own = own.unwrap_or_default();
                     if is_last && segment::is_unfinished(&bytes, at, &unsound, own) {
+                        self.is_unfinished = true;
                         return Ok(whole as u64);
                     }
                     let reason = if let Found::Wrong(reason) = unsound { reason } else { "missing end; record" };

@@ -21,8 +21,13 @@ fn hard_state(term: u64, commit: u64) -> HardState {
     HardState { term, vote: 1, commit, ..HardState::default() }
 }
 
+/// Without zeros ahead, so that a file ends where its records do.
 fn open(dir: &Path) -> Result<DiskLog<RealFiles>, StoreError> {
-    DiskLog::open(dir, RealFiles)
+    open_ahead(dir, 0)
+}
+
+fn open_ahead(dir: &Path, ahead: u64) -> Result<DiskLog<RealFiles>, StoreError> {
+    DiskLog::open_with(dir, RealFiles, SEGMENT_BYTES, ahead)
 }
 
 fn data(log: &impl LogStore) -> Vec<Vec<u8>> {
@@ -240,6 +245,77 @@ fn only_the_owner_reads_what_is_stored() {
 }
 
 #[test]
+fn zeros_ahead_hide_neither_crashes_nor_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_ahead(dir.path(), 5000).unwrap();
+    let append = |log: &mut DiskLog<RealFiles>, from: u64| {
+        let batch: Vec<_> = (from..from + 3).map(|index| entry(index, &[u8::try_from(index).unwrap(); 600])).collect();
+        log.append(&batch, Some(&hard_state(from, 0))).unwrap();
+        usize::try_from(log.tail_length).unwrap()
+    };
+    let stable = append(&mut log, 1);
+    let end = append(&mut log, 4);
+    let mut ends: Vec<_> = log.places.iter().map(|place| usize::try_from(place.end()).unwrap()).collect();
+    ends.push(end);
+    drop(log);
+    let path = only_segment(dir.path());
+    let whole = fs::read(&path).unwrap();
+    assert!(whole.len() > end);
+    let check = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        open_ahead(dir.path(), 5000).map(|log| data(&log).len())
+    };
+    assert_eq!(check(&whole).unwrap(), 6);
+    // The last append was written up to some byte. No disk and no kernel cuts so near to the end of a record, unless
+    // a sector ends there.
+    for cut in (stable..end).filter(|cut| !ends.iter().any(|end| (1..8).contains(&end.wrapping_sub(*cut)))) {
+        let mut torn = whole.clone();
+        torn[cut..].fill(0);
+        assert_eq!(check(&torn).unwrap(), 3, "cut at {cut}");
+    }
+    // Any of its whole sectors is missing.
+    for sector in (stable.next_multiple_of(512)..end).step_by(512) {
+        let mut torn = whole.clone();
+        torn[sector..(sector + 512).min(end)].fill(0);
+        assert_eq!(check(&torn).unwrap(), 3, "sector at {sector}");
+    }
+    // A flip anywhere in what was acknowledged.
+    for at in 0..end {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        assert!(matches!(check(&flipped), Err(StoreError::Broken(_))), "a flip at {at} went unnoticed");
+    }
+    // What was acknowledged is gone, but a later append is there.
+    for sector in (0..stable - 512).step_by(512) {
+        let mut gone = whole.clone();
+        gone[sector..sector + 512].fill(0);
+        assert!(check(&gone).is_err(), "sector at {sector}");
+    }
+    // And it goes on behind what is there.
+    assert_eq!(check(&whole).unwrap(), 6);
+    let mut log = open_ahead(dir.path(), 5000).unwrap();
+    append(&mut log, 7);
+    drop(log);
+    assert_eq!(data(&open(dir.path()).unwrap()).len(), 9);
+}
+
+#[test]
+fn without_room_for_zeros_there_may_be_some_for_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = Arc::new(AtomicI64::new(3000));
+    // Room is counted down by failed writes too: enough for the records, never for the zeros.
+    let faults = Faulty { room: Arc::clone(&room), kind: io::ErrorKind::StorageFull, at_sync: false };
+    let mut log = DiskLog::open_with(dir.path(), faults, SEGMENT_BYTES, 100_000).unwrap();
+    assert!(matches!(log.append(&[entry(1, &[1; 50])], None), Err(StoreError::Full(_))), "the double counts it so");
+    room.store(1_000_000, Ordering::Relaxed);
+    log.append(&[entry(1, &[1; 50])], None).unwrap();
+    room.store(300, Ordering::Relaxed);
+    log.append(&[entry(2, &[2; 50])], None).unwrap();
+    drop(log);
+    assert_eq!(data(&open(dir.path()).unwrap()), [vec![1; 50], vec![2; 50]]);
+}
+
+#[test]
 fn segments_rotate_and_compaction_removes_the_old_ones() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path()).unwrap();
@@ -304,20 +380,20 @@ struct FaultyFile {
 
 impl Files for Faulty {
     type File = FaultyFile;
-    fn append_to(&self, path: &Path) -> io::Result<FaultyFile> {
-        Ok(FaultyFile { inner: RealFiles.append_to(path)?, faults: self.clone() })
+    fn open(&self, path: &Path) -> io::Result<FaultyFile> {
+        Ok(FaultyFile { inner: RealFiles.open(path)?, faults: self.clone() })
     }
 }
 
 impl LogFile for FaultyFile {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let left = self.faults.room.fetch_sub(i64::try_from(bytes.len()).unwrap(), Ordering::Relaxed);
         if !self.faults.at_sync && left < i64::try_from(bytes.len()).unwrap() {
             // Part of it arrives, as it does in life.
-            LogFile::write_all(&mut self.inner, &bytes[..usize::try_from(left.max(0)).unwrap()])?;
+            LogFile::write_all_at(&mut self.inner, &bytes[..usize::try_from(left.max(0)).unwrap()], offset)?;
             return Err(self.faults.kind.into());
         }
-        LogFile::write_all(&mut self.inner, bytes)
+        LogFile::write_all_at(&mut self.inner, bytes, offset)
     }
     fn sync_data(&mut self) -> io::Result<()> {
         if self.faults.at_sync && self.faults.room.load(Ordering::Relaxed) < 0 {
@@ -335,7 +411,7 @@ fn a_full_disk_refuses_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let room = Arc::new(AtomicI64::new(300));
     let faults = Faulty { room: Arc::clone(&room), kind: io::ErrorKind::StorageFull, at_sync: false };
-    let mut log = DiskLog::open(dir.path(), faults).unwrap();
+    let mut log = DiskLog::open_with(dir.path(), faults, SEGMENT_BYTES, 0).unwrap();
     log.append(&[entry(1, &[1; 50])], None).unwrap();
     assert!(matches!(log.append(&[entry(2, &[2; 400])], None), Err(StoreError::Full(_))));
     assert_eq!(data(&log), [vec![1; 50]]);
@@ -350,7 +426,7 @@ fn a_failed_sync_fences_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let room = Arc::new(AtomicI64::new(200));
     let faults = Faulty { room: Arc::clone(&room), kind: io::ErrorKind::Other, at_sync: true };
-    let mut log = DiskLog::open(dir.path(), faults).unwrap();
+    let mut log = DiskLog::open_with(dir.path(), faults, SEGMENT_BYTES, 0).unwrap();
     log.append(&[entry(1, &[1; 50])], None).unwrap();
     assert!(matches!(log.append(&[entry(2, &[2; 400])], None), Err(StoreError::Broken(_))));
     room.store(10_000, Ordering::Relaxed);
@@ -364,7 +440,7 @@ fn every_shortage_of_room_leaves_a_sound_log() {
         let dir = tempfile::tempdir().unwrap();
         let left = Arc::new(AtomicI64::new(1_000_000));
         let faults = Faulty { room: Arc::clone(&left), kind: io::ErrorKind::StorageFull, at_sync: false };
-        let mut log = DiskLog::open(dir.path(), faults).unwrap();
+        let mut log = DiskLog::open_with(dir.path(), faults, SEGMENT_BYTES, 0).unwrap();
         log.append(&[entry(1, b"one")], Some(&hard_state(1, 0))).unwrap();
         left.store(room, Ordering::Relaxed);
         let batch = [entry(2, &[2; 300]), entry(3, &[3; 300])];
@@ -390,7 +466,12 @@ fn it_holds_what_a_log_in_memory_holds() {
             (dice >> 33) % sides
         };
         let dir = tempfile::tempdir().unwrap();
-        let open = || DiskLog::open_with(dir.path(), RealFiles, SEGMENT).unwrap();
+        // Zeros ahead in every other life.
+        let ahead = std::cell::Cell::new(0);
+        let open = || {
+            ahead.set(1500 - ahead.get());
+            DiskLog::open_with(dir.path(), RealFiles, SEGMENT, ahead.get()).unwrap()
+        };
         let (mut log, mut model) = (open(), replica::MemoryLog::default());
         let (mut term, mut snapshot) = (1, 0);
         for step in 0..120 {
@@ -416,18 +497,24 @@ fn it_holds_what_a_log_in_memory_holds() {
                 }
                 9 => {
                     // A crash in the middle of an append that nobody was told of.
-                    let mut unfinished = Vec::new();
+                    let (mut unfinished, mut ends) = (Vec::new(), Vec::new());
                     for index in last + 1..=last + 2 {
                         let body = protobuf::Message::write_to_bytes(&entry(index, &[1; 90])).unwrap();
                         let record = log.record(segment::Kind::Entry, index == last + 2, index, term);
                         segment::put(&mut unfinished, record, &body);
+                        ends.push(unfinished.len());
                     }
+                    let tail_length = usize::try_from(log.tail_length).unwrap();
                     drop(log);
                     let cut = usize::try_from(roll(unfinished.len() as u64)).unwrap();
+                    let is_near = ends.iter().any(|end| (1..8).contains(&end.wrapping_sub(cut)));
+                    let cut = if is_near { cut - 8 } else { cut };
                     let newest = fs::read_dir(dir.path().join("raft/log")).unwrap().map(|file| file.unwrap().path());
                     let newest = newest.max().unwrap();
                     let mut bytes = fs::read(&newest).unwrap();
-                    bytes.extend_from_slice(&unfinished[..cut]);
+                    let end = tail_length;
+                    bytes.resize(bytes.len().max(end + cut), 0);
+                    bytes[end..end + cut].copy_from_slice(&unfinished[..cut]);
                     fs::write(&newest, bytes).unwrap();
                     log = open();
                 }
