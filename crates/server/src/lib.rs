@@ -35,7 +35,7 @@ pub use crate::answers::{AnswerCache, Encoded};
 pub use crate::error::Error;
 pub use replica::Stats;
 
-pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, Shared as SharedAnswer};
+pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, SharedAnswer};
 pub use crate::watch::{Registration, Registry, Signal, Woken};
 
 /// Writes that wait for the replica's thread at most; beyond this they are refused at once.

@@ -73,7 +73,7 @@ pub struct Answer<A> {
 
 /// What a read came to when kept answers will do.
 #[derive(Debug)]
-pub enum Shared<A> {
+pub enum SharedAnswer<A> {
     /// Somebody else's answer to the same question; nothing of it was touched since.
     Kept(Encoded),
     /// A new answer, which may be kept: see [`crate::AnswerCache::put`].
@@ -102,11 +102,11 @@ impl Server {
         seen: &mut Seen,
     ) -> Result<(Answer<Q::Answer>, Arc<State>), Error> {
         match self.read_shared(query, options, may, None).await? {
-            Shared::Fresh { answer, seen: noted, state } => {
+            SharedAnswer::Fresh { answer, seen: noted, state } => {
                 *seen = noted;
                 Ok((answer, state))
             }
-            Shared::Kept(_) => Err(Error::StorageBroken("a kept answer to a question without a key".to_owned())),
+            SharedAnswer::Kept(_) => Err(Error::StorageBroken("a kept answer to a question without a key".to_owned())),
         }
     }
 
@@ -118,7 +118,7 @@ impl Server {
         options: &ReadOptions,
         may: &Arc<dyn Authorizer>,
         key: Option<&str>,
-    ) -> Result<Shared<Q::Answer>, Error> {
+    ) -> Result<SharedAnswer<Q::Answer>, Error> {
         metrics::counter!("consul.rpc.query").increment(1);
         self.check_mode(options.mode).await?;
         let deadline = Instant::now() + options.wait;
@@ -134,14 +134,14 @@ impl Server {
                 && is_new(encoded.index)
             {
                 self.still_serves(options.mode)?;
-                return Ok(Shared::Kept(encoded));
+                return Ok(SharedAnswer::Kept(encoded));
             }
             let registration = {
                 let (state, mut seen) = (self.state(), Seen::default());
                 let found = execute(query, &state, &mut seen, &**may)?;
                 if is_new(found.index) {
                     self.still_serves(options.mode)?;
-                    return Ok(Shared::Fresh { answer: self.answer(found, options.mode), seen, state });
+                    return Ok(SharedAnswer::Fresh { answer: self.answer(found, options.mode), seen, state });
                 }
                 if awake == Awake::Touched {
                     metrics::counter!("curule.watch.spurious").increment(1);

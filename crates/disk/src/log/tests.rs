@@ -232,6 +232,30 @@ fn the_hard_state_outlives_the_segment_it_was_written_to() {
 }
 
 #[test]
+fn a_snapshot_that_was_never_finished_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    for index in 1..=4 {
+        let meta = SnapshotMeta { index, term: 1 };
+        crate::write_snapshot(dir.path(), meta, &mut |out| out.write_all(b"state")).unwrap();
+    }
+    let home = dir.path().join("raft/snapshots");
+    let half = home.join("1-9-1234.tmp");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("state.bin"), b"sta").unwrap();
+    let failed = crate::write_snapshot(dir.path(), SnapshotMeta { index: 8, term: 1 }, &mut |_| {
+        Err(io::ErrorKind::StorageFull.into())
+    });
+    assert!(matches!(failed, Err(StoreError::Full(_))));
+    let mut log = open(dir.path()).unwrap();
+    assert_eq!(log.recovered().snapshot, Some(SnapshotMeta { index: 4, term: 1 }));
+    log.snapshot_taken(SnapshotMeta { index: 4, term: 1 }).unwrap();
+    let left = fs::read_dir(home).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<_> = left.map(|name| name[..4].to_owned()).collect();
+    left.sort();
+    assert_eq!(left, ["1-3-", "1-4-"], "the newest two, and nothing half");
+}
+
+#[test]
 fn only_the_owner_reads_what_is_stored() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
