@@ -106,7 +106,7 @@ impl Server {
                 *seen = noted;
                 Ok((answer, state))
             }
-            SharedAnswer::Kept(_) => Err(Error::StorageBroken("a kept answer to a question without a key".to_owned())),
+            SharedAnswer::Kept(_) => unreachable!("a kept answer is given for a key only"),
         }
     }
 
