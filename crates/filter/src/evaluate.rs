@@ -52,7 +52,7 @@ fn holds(relation: &Relation, value: &mut Value<'_>) -> bool {
             _ => true,
         },
         Relation::Matches(pattern) => match value {
-            Value::Str(text) => pattern.is_match(text),
+            Value::Str(text) => pattern.is_match(text.as_bytes()),
             _ => false,
         },
     }

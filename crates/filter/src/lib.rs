@@ -6,6 +6,7 @@
 //! Always true:
 //! - What parses cannot fail later: selectors, operators, numbers and regular expressions were checked before.
 //! - Parsing takes time in proportion to the text, whatever the text; it never panics and its depth is bounded.
+//! - What the patterns of one expression take together is bounded.
 //! - Refusals are in the reference's words (`hashicorp/go-bexpr` 0.1), positions and expectations included.
 //!
 //! Not here: which rows an endpoint filters, and which fields a row has.
@@ -41,10 +42,7 @@ pub struct Error(String);
 impl Filter {
     /// Parses `text` for rows of `shape`, which is a [`Shape::Struct`].
     pub fn parse(text: &str, shape: &'static Shape) -> Result<Filter, Error> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(Error(format!("expression is longer than {MAX_TEXT_BYTES} bytes")));
-        }
-        check::check(grammar::parse(text)?, shape).map(Filter)
+        check::check(parsed(text)?, shape).map(Filter)
     }
 
     /// Whether `record` satisfies the expression.
@@ -52,6 +50,19 @@ impl Filter {
     pub fn matches(&self, record: &dyn Record) -> bool {
         evaluate::test(&self.0, record)
     }
+}
+
+/// Whether `text` follows the grammar, for rows of any shape: what is checked of an expression that is stored now
+/// and applied later. Selectors and regular expressions are not looked at.
+pub fn check_syntax(text: &str) -> Result<(), Error> {
+    parsed(text).map(|_| ())
+}
+
+fn parsed(text: &str) -> Result<grammar::Expression, Error> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Error(format!("expression is longer than {MAX_TEXT_BYTES} bytes")));
+    }
+    grammar::parse(text)
 }
 
 impl fmt::Display for Error {

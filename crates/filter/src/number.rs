@@ -19,14 +19,16 @@ pub(crate) fn int(text: &str) -> Result<i64, String> {
     number.map_err(|why| refusal("ParseInt", text, why))
 }
 
-/// `strconv.ParseUint(text, 0, 64)`.
-pub(crate) fn uint(text: &str) -> Result<u64, String> {
-    magnitude(text).map_err(|why| refusal("ParseUint", text, why))
+/// `strconv.ParseUint(text, 0, bits)`.
+pub(crate) fn uint(text: &str, bits: u32) -> Result<u64, String> {
+    let fits = |number: u64| if number.leading_zeros() >= u64::BITS - bits { Ok(number) } else { Err(RANGE) };
+    magnitude(text).and_then(fits).map_err(|why| refusal("ParseUint", text, why))
 }
 
-/// `strconv.ParseFloat(text, 64)`, but for hexadecimal floats.
+/// `strconv.ParseFloat(text, 64)`, but for hexadecimal floats and underscores.
 pub(crate) fn float(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| refusal("ParseFloat", text, SYNTAX))?;
+    let signed_nan = text.strip_prefix(['+', '-']).is_some_and(|rest| rest.eq_ignore_ascii_case("nan"));
+    let number: f64 = (if signed_nan { "" } else { text }).parse().map_err(|_| refusal("ParseFloat", text, SYNTAX))?;
     if number.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Err(refusal("ParseFloat", text, RANGE));
     }

@@ -1,324 +1,346 @@
 //! Regular expressions of `matches`: Go's syntax by a Rust engine.
 //!
-//! Both engines match in linear time and agree on most of the syntax. Where they differ, the text is rewritten to
-//! say to ours what it says to Go's: `\d`, `\w`, `\s` and `\b` are ASCII, and a class has no operators.
+//! Both engines match in linear time. The text is read here as Go's `regexp/syntax` reads it, in the same order,
+//! so that what is refused, and in which words, is Go's; and it is written anew in the syntax of our engine. What
+//! our engine knows and Go's does not (edges of words `\<`, set operations in classes, Unicode `\d`) cannot get
+//! through, since every character that we write was chosen here.
 //!
-//! Not here: the texts of rare refusals, which are our engine's.
+//! Always true:
+//! - Only whether a pattern matches is kept: groups lose their names, lazy marks are dropped.
+//! - What all patterns of an expression take together is bounded, however many they are.
+//!
+//! Different from Go, all rare:
+//! - A pattern of `\B` and nothing that takes a character also matches inside a character that is not ASCII.
+//! - `\p{...}` also takes the short names of scripts, and the Unicode versions of the engines differ.
+//! - Groups nest 100 deep, not 1000; "expression too large" has another threshold.
 
-use std::fmt::Write;
-use std::iter::Peekable;
-use std::ops::Range;
-use std::str::CharIndices;
+mod class;
+mod escape;
 
-use regex::{Regex, RegexBuilder};
+use std::collections::BTreeSet;
 
+use regex::bytes::{Regex, RegexBuilder};
+
+use self::class::Property;
 use crate::Error;
 use crate::quote::quote;
 
-/// A compiled expression takes no more memory than this.
-const MAX_COMPILED_BYTES: usize = 1024 * 1024;
-/// Go's engine refuses more repetitions than this.
+/// What one compiled pattern may take. Fits `\S{1000}`, a thousand being the most that Go repeats.
+const MAX_COMPILED_BYTES: usize = 10 * 1024 * 1024;
+/// What all patterns of one expression may take, each getting an equal share.
+const MAX_COMPILED_BYTES_TOTAL: usize = 32 * 1024 * 1024;
+/// Named Unicode classes in one expression: each is a table of some hundred ranges before it is compiled.
+const MAX_PROPERTIES: usize = 1000;
+/// Go's engine refuses more repetitions than this, nested ones multiplied.
 const MAX_REPEAT: u32 = 1000;
-/// To name the range that was refused, no more than this many are tried.
-const MAX_RANGES_TRIED: usize = 100;
+/// Groups and repetitions inside each other. Go takes 1000; our engine's compiler recurses.
+const MAX_HEIGHT: usize = 100;
+/// The engine also counts the alternations and sequences between them.
+const ENGINE_NEST_LIMIT: u32 = 1000;
 
-pub(crate) fn compile(text: &str) -> Result<Regex, Error> {
-    build(text).map_err(|why| {
-        Error(format!("Failed to compile regular expression {}: error parsing regexp: {why}", quote(text)))
-    })
+const TOO_LARGE: &str = "expression too large";
+
+/// Compiles the patterns of one expression.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    /// The share of one pattern.
+    share: usize,
+    properties: usize,
+    /// Names of Unicode classes that were found to exist.
+    known: BTreeSet<String>,
 }
 
-fn build(text: &str) -> Result<Regex, String> {
-    let chars = text.char_indices().peekable();
-    let mut rewriter = Rewriter { text, chars, out: String::new(), open: 0, ranges: Vec::new() };
-    rewriter.rewrite()?;
-    RegexBuilder::new(&rewriter.out).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
-        error => rewriter.bad_range().unwrap_or_else(|| {
-            let why = error.to_string();
-            why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        }),
-    })
+impl Compiler {
+    /// For an expression of so many patterns.
+    pub(crate) fn new(patterns: usize) -> Self {
+        let share = (MAX_COMPILED_BYTES_TOTAL / patterns.max(1)).min(MAX_COMPILED_BYTES);
+        Compiler { share, properties: 0, known: BTreeSet::new() }
+    }
+
+    pub(crate) fn compile(&mut self, text: &str) -> Result<Regex, Error> {
+        self.build(text).map_err(|why| {
+            Error(format!("Failed to compile regular expression {}: error parsing regexp: {why}", quote(text)))
+        })
+    }
+
+    fn build(&mut self, text: &str) -> Result<Regex, String> {
+        let ours = Reader::new(text, self).read()?;
+        RegexBuilder::new(&ours)
+            .size_limit(self.share)
+            .dfa_size_limit(self.share)
+            .nest_limit(ENGINE_NEST_LIMIT)
+            .build()
+            .map_err(|_| refusal(TOO_LARGE, text))
+    }
 }
 
-struct Rewriter<'t> {
-    text: &'t str,
-    chars: Peekable<CharIndices<'t>>,
+/// As Go shows what is wrong and where.
+fn refusal(what: &str, place: &str) -> String {
+    format!("{what}: `{place}`")
+}
+
+/// A group that is open, or the whole pattern, with what is known of its finished parts.
+#[derive(Debug, Default)]
+struct Group {
+    /// Where it starts in what we write.
+    start: usize,
+    /// The most that repetitions inside multiply to.
+    weight: u32,
+    height: usize,
+}
+
+/// What a repetition would repeat: the last part, with its place in what we write.
+#[derive(Debug)]
+struct Atom {
+    start: usize,
+    end: usize,
+    repeated: bool,
+    weight: u32,
+    height: usize,
+}
+
+struct Reader<'t, 'c> {
+    whole: &'t str,
+    rest: &'t str,
     out: String,
-    /// Groups that are not closed yet.
-    open: usize,
-    /// Ranges and named sets: where they are in the rewritten text, and how they were written.
-    ranges: Vec<(Range<usize>, Range<usize>)>,
+    /// The whole pattern, then the groups that are open.
+    groups: Vec<Group>,
+    atom: Option<Atom>,
+    /// The text from the repetition that stands right before, if one does.
+    repetition: Option<&'t str>,
+    compiler: &'c mut Compiler,
 }
 
-impl Rewriter<'_> {
-    fn rewrite(&mut self) -> Result<(), String> {
-        // Whether something stands before that can be repeated, and the repetition that stands there already.
-        let (mut repeatable, mut repetition) = (false, None::<usize>);
-        while let Some((at, character)) = self.chars.next() {
-            let mut repeated = None;
-            match character {
-                '*' | '+' | '?' => repeated = Some(at),
-                '{' => match self.count(at)? {
-                    Some(length) => {
-                        self.chars.by_ref().take(length - 1).for_each(drop);
-                        repeated = Some(at);
-                    }
-                    // What is no count stands for itself.
-                    None => self.out.push_str(r"\{"),
-                },
-                '}' => self.out.push_str(r"\}"),
-                '\\' => self.escape(at)?,
-                '[' => self.class(at)?,
-                '(' => {
-                    if !self.group(at)? {
-                        // Flags change nothing about what may be repeated.
-                        continue;
-                    }
-                    self.open += 1;
-                }
-                ')' => {
-                    self.open = self.open.checked_sub(1).ok_or_else(|| format!("unexpected ): `{}`", self.text))?;
-                    self.out.push(')');
-                }
-                other => self.out.push(other),
-            }
-            let Some(start) = repeated else {
-                (repeatable, repetition) = (!matches!(character, '(' | '|'), None);
-                continue;
-            };
-            self.chars.next_if(|(_, next)| *next == '?');
-            let end = self.here();
-            if !repeatable {
-                return Err(format!("missing argument to repetition operator: `{}`", &self.text[start..end]));
-            }
-            if let Some(before) = repetition {
-                return Err(format!("invalid nested repetition operator: `{}`", &self.text[before..end]));
-            }
-            self.out.push_str(&self.text[start..end]);
-            repetition = Some(start);
-        }
-        if self.open > 0 {
-            return Err(format!("missing closing ): `{}`", self.text));
-        }
-        Ok(())
+impl<'t, 'c> Reader<'t, 'c> {
+    fn new(whole: &'t str, compiler: &'c mut Compiler) -> Self {
+        let groups = vec![Group::default()];
+        Reader { whole, rest: whole, out: String::new(), groups, atom: None, repetition: None, compiler }
     }
 
-    /// The first range that our engine refuses by itself.
-    fn bad_range(&self) -> Option<String> {
-        let bad =
-            |(ours, _): &&(Range<usize>, Range<usize>)| Regex::new(&format!("[{}]", &self.out[ours.clone()])).is_err();
-        let (_, written) = self.ranges.iter().take(MAX_RANGES_TRIED).find(bad)?;
-        Some(format!("invalid character class range: `{}`", &self.text[written.clone()]))
-    }
-
-    fn here(&mut self) -> usize {
-        self.chars.peek().map_or(self.text.len(), |(at, _)| *at)
-    }
-
-    /// The length of `{n}`, `{n,}` or `{n,m}` at `at`, if that is what stands there.
-    fn count(&self, at: usize) -> Result<Option<usize>, String> {
-        let Some(end) = self.text[at..].find('}') else { return Ok(None) };
-        let body = &self.text[at + 1..at + end];
-        let (least, most) = match body.split_once(',') {
-            None => (body, Some(body)),
-            Some((least, "")) => (least, None),
-            Some((least, most)) => (least, Some(most)),
-        };
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(least) || !most.is_none_or(digits) {
-            return Ok(None);
-        }
-        let bound = |text: &str| text.parse::<u32>().ok().filter(|number| *number <= MAX_REPEAT);
-        let fits = match (bound(least), most.map(bound)) {
-            (Some(_), None) => true,
-            (Some(least), Some(Some(most))) => least <= most,
-            _ => false,
-        };
-        if fits { Ok(Some(end + 1)) } else { Err(format!("invalid repeat count: `{{{body}}}`")) }
-    }
-
-    /// What opens at a `(`, with its name or flags. Answers whether a group is open now; flags alone open none.
-    fn group(&mut self, at: usize) -> Result<bool, String> {
-        let rest = &self.text[at..];
-        let Some(after) = rest.strip_prefix("(?") else {
-            self.out.push('(');
-            return Ok(true);
-        };
-        let bare = || after.strip_prefix('<').filter(|name| !name.starts_with(['=', '!']));
-        let length = if let Some(name) = after.strip_prefix("P<").or_else(bare) {
-            let end = name.find('>').ok_or_else(|| format!("invalid named capture: `{rest}`"))?;
-            let length = rest.len() - name.len() + end + 1;
-            let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            if end == 0 || !name[..end].bytes().all(word) {
-                return Err(format!("invalid named capture: `{}`", &rest[..length]));
-            }
-            length
-        } else {
-            let flags = after.find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')).unwrap_or(after.len());
-            let length = 2 + flags + after[flags..].chars().next().map_or(0, char::len_utf8);
-            if !after[flags..].starts_with([':', ')']) {
-                return Err(format!("invalid or unsupported Perl syntax: `{}`", &rest[..length]));
-            }
-            length
-        };
-        let opening = &rest[..length];
-        self.out.push_str(opening);
-        self.chars.by_ref().take(opening.chars().count() - 1).for_each(drop);
-        Ok(!opening.ends_with(')'))
-    }
-
-    fn escape(&mut self, at: usize) -> Result<(), String> {
-        let Some((_, next)) = self.chars.next() else {
-            return Err("trailing backslash at end of expression: ``".to_owned());
-        };
-        match next {
-            'd' => self.out.push_str("[0-9]"),
-            'D' => self.out.push_str("[^0-9]"),
-            'w' => self.out.push_str("[0-9A-Za-z_]"),
-            'W' => self.out.push_str("[^0-9A-Za-z_]"),
-            's' => self.out.push_str(r"[\t\n\f\r ]"),
-            'S' => self.out.push_str(r"[^\t\n\f\r ]"),
-            'b' => self.out.push_str(r"(?-u:\b)"),
-            // Without Unicode our engine could stop inside a character here.
-            'B' => self.out.push_str(r"\B"),
-            'Q' => self.quoted(),
-            'A' | 'z' => {
-                self.out.push('\\');
-                self.out.push(next);
-            }
-            next => self.literal_escape(at, next)?,
-        }
-        Ok(())
-    }
-
-    /// `\Q...\E`, which our engine does not know.
-    fn quoted(&mut self) {
-        while let Some((at, character)) = self.chars.next() {
-            if self.text[at..].starts_with(r"\E") {
-                self.chars.next();
-                return;
-            }
-            self.out.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
-        }
-    }
-
-    /// Escapes that mean the same inside and outside of classes.
-    fn literal_escape(&mut self, at: usize, next: char) -> Result<(), String> {
-        let refused = || format!("invalid escape sequence: `\\{next}`");
-        match next {
-            'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' => {
-                self.out.push('\\');
-                self.out.push(next);
-            }
-            'p' | 'P' => {
-                self.out.push('\\');
-                self.out.push(next);
-                let rest = &self.text[at + 2..];
-                let length = match rest.strip_prefix('{') {
-                    Some(name) => name.find('}').map_or(rest.len(), |end| end + 2),
-                    None => rest.chars().next().map_or(0, char::len_utf8),
-                };
-                let name = &rest[..length];
-                let start = self.out.len() - 2;
-                self.out.push_str(name);
-                self.ranges.push((start..self.out.len(), at..at + 2 + length));
-                self.chars.by_ref().take(name.chars().count()).for_each(drop);
-            }
-            // Octal: a zero and up to two more digits, or three digits.
-            '0'..='7' => {
-                let digits = &self.text[at + 1..];
-                let length = digits.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-                if next != '0' && length < 2 {
-                    return Err(refused());
-                }
-                let number = u32::from_str_radix(&digits[..length], 8).map_err(|_| refused())?;
-                // Writing to a string cannot fail.
-                let _ = write!(self.out, r"\x{{{number:x}}}");
-                self.chars.by_ref().take(length - 1).for_each(drop);
-            }
-            c if c.is_ascii_punctuation() => {
-                self.out.push('\\');
-                self.out.push(c);
-            }
-            _ => return Err(refused()),
-        }
-        Ok(())
-    }
-
-    /// A class, from after its `[`.
-    fn class(&mut self, at: usize) -> Result<(), String> {
-        let text = self.text;
-        let unclosed = format!("missing closing ]: `{}`", &text[at..]);
-        self.out.push('[');
-        if self.chars.next_if(|(_, next)| *next == '^').is_some() {
-            self.out.push('^');
-        }
-        let mut first = true;
-        // Where an item stands, written and rewritten, that a dash makes the start of a range.
-        let mut start: Option<(usize, usize)> = None;
-        let mut in_range = false;
-        loop {
-            let Some((from, next)) = self.chars.next() else { return Err(unclosed) };
-            let out_from = self.out.len();
-            let mut single = true;
+    fn read(mut self) -> Result<String, String> {
+        while let Some(next) = self.rest.chars().next() {
+            let before = self.rest;
+            let mut repetition = None;
             match next {
-                ']' if !first => break,
-                '-' if start.is_some() && !in_range && self.chars.peek().is_some_and(|(_, next)| *next != ']') => {
-                    self.out.push('-');
-                    in_range = true;
-                    continue;
+                '*' | '+' | '?' => {
+                    repetition = Some(before);
+                    self.repeat(1, None)?;
                 }
-                '[' if text[from..].starts_with("[:") && text[from + 2..].contains(":]") => {
-                    let end = text[from + 2..].find(":]").map_or(text.len(), |end| from + end + 4);
-                    let named = &text[from..end];
-                    if !known(named) {
-                        return Err(format!("invalid character class range: `{named}`"));
+                '{' => match Count::read(before) {
+                    Some(count) => {
+                        repetition = Some(before);
+                        self.repeat(count.length, Some(count))?;
                     }
-                    self.out.push_str(named);
-                    self.chars.by_ref().take(named.chars().count() - 1).for_each(drop);
-                    single = false;
+                    None => self.literal(next),
+                },
+                '(' => self.open()?,
+                ')' => self.close()?,
+                '|' => {
+                    self.settle();
+                    self.copy(1);
                 }
-                '\\' => single = self.class_escape(from, &unclosed)?,
-                c if c.is_ascii_punctuation() => {
-                    self.out.push('\\');
-                    self.out.push(c);
+                '^' | '$' | '.' => {
+                    let start = self.out.len();
+                    self.copy(1);
+                    self.part(start);
                 }
-                c => self.out.push(c),
+                '[' => self.class()?,
+                '\\' => self.escape()?,
+                other => self.literal(other),
             }
-            first = false;
-            if in_range && let Some((written, ours)) = start {
-                let end = self.here();
-                self.ranges.push((ours..self.out.len(), written..end));
-            }
-            start = (single && !in_range).then_some((from, out_from));
-            in_range = false;
+            self.repetition = repetition;
         }
-        self.out.push(']');
-        Ok(())
+        if self.groups.len() > 1 {
+            return Err(refusal("missing closing )", self.whole));
+        }
+        Ok(self.out)
     }
 
-    /// Answers whether it was a single character, which may start a range.
-    fn class_escape(&mut self, at: usize, unclosed: &str) -> Result<bool, String> {
-        let Some((_, next)) = self.chars.next() else { return Err(unclosed.to_owned()) };
-        match next {
-            'd' => self.out.push_str("0-9"),
-            'w' => self.out.push_str("0-9A-Za-z_"),
-            's' => self.out.push_str(r"\t\n\f\r\x20"),
-            'D' => self.out.push_str("[^0-9]"),
-            'W' => self.out.push_str("[^0-9A-Za-z_]"),
-            'S' => self.out.push_str(r"[^\t\n\f\r\x20]"),
-            next => {
-                self.literal_escape(at, next)?;
-                return Ok(!matches!(next, 'p' | 'P'));
+    /// Takes and writes bytes that mean the same in both syntaxes.
+    fn copy(&mut self, length: usize) {
+        let (text, rest) = self.rest.split_at(length);
+        self.out.push_str(text);
+        self.rest = rest;
+    }
+
+    /// Takes the next character, which stands for itself.
+    fn literal(&mut self, character: char) {
+        let start = self.out.len();
+        self.out.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+        self.rest = &self.rest[character.len_utf8()..];
+        self.part(start);
+    }
+
+    /// What was written from `start` on is a part that may be repeated.
+    fn part(&mut self, start: usize) {
+        self.settle();
+        self.atom = Some(Atom { start, end: self.out.len(), repeated: false, weight: 1, height: 1 });
+    }
+
+    /// The last part can no longer be repeated.
+    fn settle(&mut self) {
+        if let Some(atom) = self.atom.take()
+            && let Some(group) = self.groups.last_mut()
+        {
+            group.weight = group.weight.max(atom.weight);
+            group.height = group.height.max(atom.height);
+        }
+    }
+
+    fn repeat(&mut self, length: usize, count: Option<Count>) -> Result<(), String> {
+        let before = self.rest;
+        let (operator, rest) = before.split_at(length);
+        let written = |rest: &str, from: &'t str| &from[..from.len() - rest.len()];
+        if count.is_some_and(|count| !count.fits()) {
+            return Err(refusal("invalid repeat count", operator));
+        }
+        self.rest = rest.strip_prefix('?').unwrap_or(rest);
+        if let Some(last) = self.repetition {
+            return Err(refusal("invalid nested repetition operator", written(self.rest, last)));
+        }
+        let Some(atom) = &mut self.atom else {
+            return Err(refusal("missing argument to repetition operator", written(self.rest, before)));
+        };
+        // Flags may stand between two repetitions of the same part, which Go then nests.
+        if atom.repeated {
+            self.out.insert(atom.end, ')');
+            self.out.insert_str(atom.start, "(?:");
+            atom.end += 4;
+            atom.height += 1;
+        }
+        self.out.insert_str(atom.end, operator);
+        atom.end += operator.len();
+        atom.repeated = true;
+        atom.height += 1;
+        if let Some(count) = count {
+            atom.weight = count.times(atom.weight);
+            if atom.weight > MAX_REPEAT {
+                return Err(refusal("invalid repeat count", written(self.rest, before)));
             }
         }
-        Ok(false)
+        self.bounded(self.atom.as_ref().map_or(0, |atom| atom.height))
+    }
+
+    fn bounded(&self, height: usize) -> Result<(), String> {
+        if height > MAX_HEIGHT { Err(refusal("expression nests too deeply", self.whole)) } else { Ok(()) }
+    }
+
+    /// What begins at a `(`: a group, or flags.
+    fn open(&mut self) -> Result<(), String> {
+        let before = self.rest;
+        if !before.starts_with("(?") {
+            self.rest = &before[1..];
+            self.enter("(?:");
+            return Ok(());
+        }
+        // Compat: `(?P<` needs one more character after it to count as a name, `(?<` too.
+        let name = (before.strip_prefix("(?P<").or_else(|| before.strip_prefix("(?<"))).filter(|name| !name.is_empty());
+        if let Some(name) = name {
+            let Some(end) = name.find('>') else { return Err(refusal("invalid named capture", before)) };
+            let after = &name[end + 1..];
+            if end == 0 || !name[..end].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return Err(refusal("invalid named capture", &before[..before.len() - after.len()]));
+            }
+            self.rest = after;
+            self.enter("(?:");
+            return Ok(());
+        }
+        self.flags(before)
+    }
+
+    /// `(?flags)` and `(?flags:`. Written anew, since our engine takes no flag twice and no empty list.
+    fn flags(&mut self, before: &'t str) -> Result<(), String> {
+        let (mut on, mut off) = (BTreeSet::new(), None::<BTreeSet<char>>);
+        let mut chars = before[2..].char_indices();
+        let mut end = before.len();
+        for (at, flag) in chars.by_ref() {
+            end = 2 + at + flag.len_utf8();
+            match flag {
+                'i' | 'm' | 's' | 'U' => {
+                    off.as_mut().unwrap_or(&mut on).insert(flag);
+                }
+                '-' if off.is_none() => off = Some(BTreeSet::new()),
+                ':' | ')' if !off.as_ref().is_some_and(BTreeSet::is_empty) => {
+                    let off = off.unwrap_or_default();
+                    let mut flags: String = on.difference(&off).collect();
+                    if !off.is_empty() {
+                        flags.push('-');
+                        flags.extend(&off);
+                    }
+                    self.rest = &before[end..];
+                    if flag == ':' {
+                        self.enter(&format!("(?{flags}:"));
+                    } else if !flags.is_empty() {
+                        self.out.push_str(&format!("(?{flags})"));
+                    }
+                    return Ok(());
+                }
+                _ => break,
+            }
+        }
+        Err(refusal("invalid or unsupported Perl syntax", &before[..end]))
+    }
+
+    fn enter(&mut self, opening: &str) {
+        self.settle();
+        self.groups.push(Group { start: self.out.len(), weight: 1, height: 0 });
+        self.out.push_str(opening);
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        self.settle();
+        let group = match self.groups.pop() {
+            Some(group) if !self.groups.is_empty() => group,
+            _ => return Err(refusal("unexpected )", self.whole)),
+        };
+        self.copy(1);
+        let Group { start, weight, height } = group;
+        let height = height + 1;
+        self.atom = Some(Atom { start, end: self.out.len(), repeated: false, weight, height });
+        self.bounded(height)
+    }
+
+    fn property(&mut self) -> Result<Option<Property>, String> {
+        Property::read(&mut self.rest, self.compiler)
     }
 }
 
-fn known(named: &str) -> bool {
-    let name = named.trim_start_matches("[:").trim_start_matches('^').trim_end_matches(":]");
-    let names = ["alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space"];
-    names.contains(&name) || ["upper", "word", "xdigit"].contains(&name)
+/// `{n}`, `{n,}` or `{n,m}`.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    least: u32,
+    most: Option<u32>,
+    length: usize,
+}
+
+impl Count {
+    /// What stands at a `{`, if that is a count. Otherwise the brace stands for itself.
+    fn read(text: &str) -> Option<Self> {
+        let end = text.find('}')?;
+        let body = &text[1..end];
+        let number = |text: &str| {
+            let leading_zero = text.len() > 1 && text.starts_with('0');
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            // What does not fit is too much in any case.
+            (digits && !leading_zero).then(|| text.parse().unwrap_or(u32::MAX))
+        };
+        let (least, most) = match body.split_once(',') {
+            None => (number(body)?, Some(number(body)?)),
+            Some((least, "")) => (number(least)?, None),
+            Some((least, most)) => (number(least)?, Some(number(most)?)),
+        };
+        Some(Count { least, most, length: end + 1 })
+    }
+
+    fn fits(self) -> bool {
+        self.least <= MAX_REPEAT && self.most.is_none_or(|most| most <= MAX_REPEAT && self.least <= most)
+    }
+
+    /// The weight of what had `weight` and is repeated so often. Compat: what is repeated zero times weighs nothing.
+    fn times(self, weight: u32) -> u32 {
+        match self.most.unwrap_or(self.least) {
+            0 if self.most.is_some() => 1,
+            factor => weight.saturating_mul(factor.max(1)),
+        }
+    }
 }

@@ -22,8 +22,11 @@ pub(crate) fn quote(text: &str) -> String {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            c if !c.is_ascii() && !is_printable(c) => {
+                let _ = match u32::from(c) {
+                    code @ ..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    code => write!(out, "\\U{code:08x}"),
+                };
             }
             c => out.push(c),
         }
@@ -32,8 +35,16 @@ pub(crate) fn quote(text: &str) -> String {
     out
 }
 
+/// Letters, marks, numbers, punctuation and symbols, to Rust's tables as to Go's.
+fn is_printable(character: char) -> bool {
+    // Marks are shown as such only behind another character.
+    let mut shown = ['a', character].iter().collect::<String>().escape_debug().skip(1).collect::<String>();
+    shown.pop() == Some(character) && shown.is_empty()
+}
+
 /// What a Go string literal, backquoted or double-quoted with its quotes, stands for. `None` where Go's
-/// `strconv.Unquote` refuses, and for escapes that give no valid UTF-8, which no field can hold.
+/// `strconv.Unquote` refuses. Also for escapes that give no valid UTF-8 (`"\xff"`), which Go takes: such a value
+/// equals no field, and is of use only to look for halves of characters.
 pub(crate) fn unquote(literal: &str) -> Option<String> {
     if let Some(raw) = literal.strip_prefix('`') {
         // Raw literals lose carriage returns.
@@ -79,4 +90,23 @@ fn digits(chars: &mut Chars<'_>, count: usize, radix: u32, first: u32) -> Option
 
 fn push(out: &mut Vec<u8>, character: char) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn what_is_not_printable_is_escaped() {
+        let cases = [
+            ("a é \u{301} 😀", "\"a é \u{301} 😀\""),
+            ("\u{7}\u{1b}\u{7f}", r#""\a\x1b\x7f""#),
+            ("\u{80}\u{a0}\u{200b}\u{2028}", r#""\u0080\u00a0\u200b\u2028""#),
+            ("\u{e0001}", r#""\U000e0001""#),
+            ("\"\\`", "\"\\\"\\\\`\""),
+        ];
+        for (text, quoted) in cases {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 }

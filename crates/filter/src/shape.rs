@@ -9,6 +9,10 @@ pub enum Shape {
     Bool,
     Int,
     Uint,
+    /// Narrow numbers refuse what they cannot hold. Their values are given as `Value::Uint` too.
+    Uint8,
+    Uint16,
+    Uint32,
     Float,
     /// Of scalars: `in` and emptiness. Of structs: emptiness, and selectors go through to the elements.
     List(&'static Shape),
@@ -22,7 +26,13 @@ pub enum Shape {
 
 impl Shape {
     fn is_scalar(&self) -> bool {
-        matches!(self, Shape::String | Shape::Bool | Shape::Int | Shape::Uint | Shape::Float)
+        matches!(self, Shape::String) || self.is_plain()
+    }
+
+    /// Numbers and truths, which are only ever compared.
+    fn is_plain(&self) -> bool {
+        use Shape::{Bool, Float, Int, Uint, Uint8, Uint16, Uint32};
+        matches!(self, Bool | Int | Uint | Uint8 | Uint16 | Uint32 | Float)
     }
 
     /// What one more step of a selector leads to.
@@ -40,10 +50,10 @@ impl Shape {
         use Operator::{Equal, In, IsEmpty, IsNotEmpty, Matches, NotEqual, NotIn, NotMatches};
         match self {
             Shape::String => matches!(operator, Equal | NotEqual | In | NotIn | Matches | NotMatches),
-            Shape::Bool | Shape::Int | Shape::Uint | Shape::Float => matches!(operator, Equal | NotEqual),
+            plain if plain.is_plain() => matches!(operator, Equal | NotEqual),
             Shape::List(element) if !element.is_scalar() => matches!(operator, IsEmpty | IsNotEmpty),
             Shape::List(_) | Shape::Map(_) => matches!(operator, In | NotIn | IsEmpty | IsNotEmpty),
-            Shape::Struct(_) | Shape::Opaque => false,
+            _ => false,
         }
     }
 }

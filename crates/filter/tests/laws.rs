@@ -89,7 +89,22 @@ fn depth_and_length_are_bounded() {
     assert!(refusal(&" ".repeat(MAX_TEXT_BYTES + 1)).contains("longer"));
     let chain = vec!["A == a"; 2000].join(" or ");
     assert_eq!(refusal(&chain), "taken");
-    assert!(refusal("A matches `(((a{100}){100}){100}){100}`").ends_with("expression too large"));
+    assert!(refusal(r"A matches `(\pL\pL){1000}`").ends_with(r"expression too large: `(\pL\pL){1000}`"));
+    assert!(refusal(&format!("A matches `{}`", r"\pL".repeat(2000))).contains("expression too large"));
+    let groups = |depth: usize| format!("A matches `{}a{}`", "(".repeat(depth), "|b)+".repeat(depth));
+    assert_eq!(refusal(&groups(49)), "taken");
+    assert!(refusal(&groups(51)).contains("expression nests too deeply"));
+    assert!(refusal(&groups(5000)).contains("expression nests too deeply"));
+    assert!(refusal(&format!("A matches `{}`", "(".repeat(60_000))).contains("missing closing )"));
+}
+
+#[test]
+fn many_patterns_share_one_bound() {
+    // One of these fits, and its share of the bound is smaller among many.
+    let pattern = r"A matches `\S{1000}`";
+    assert_eq!(refusal(pattern), "taken");
+    assert!(refusal(&vec![pattern; 1000].join(" or ")).contains("expression too large"));
+    assert_eq!(refusal(&vec!["A matches `^web-`"; 1000].join(" or ")), "taken");
 }
 
 #[test]
