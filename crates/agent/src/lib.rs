@@ -1,1 +1,3 @@
 //! Placeholder wall, filled next.
+
+pub mod telemetry;
