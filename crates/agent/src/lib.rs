@@ -1,3 +1,4 @@
 //! Placeholder wall, filled next.
 
+pub mod logbook;
 pub mod telemetry;
