@@ -1,4 +1,5 @@
 //! Placeholder wall, filled next.
 
+pub mod host;
 pub mod logbook;
 pub mod telemetry;
