@@ -41,7 +41,7 @@ const INTERVAL: u64 = 10;
 const INTERVALS_KEPT: usize = 6;
 /// Half of the ten seconds that the quantiles of the Prometheus text look back.
 const HALF_WINDOW: u64 = 5;
-/// How often the runtime gauges are set, and the longest that an interval can end late.
+/// How often the runtime gauges are set and the end of an interval is looked for: at every whole second.
 const TICK: Duration = Duration::from_secs(1);
 /// A series that was not used for so long is dropped, if it also left the Prometheus text.
 const ABANDONED_AFTER: u64 = 120;
@@ -129,24 +129,25 @@ impl Telemetry {
 
     /// Sets the runtime gauges and ends the intervals on time. Runs until it is dropped.
     pub async fn run(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             // Before the gauges, so that what is set after the boundary belongs to the interval that began there.
             self.advance(SystemTime::now());
             metrics::with_local_recorder(&*self, record_runtime);
+            // At whole seconds, so that an interval ends where it says it does.
+            let into_second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+            tokio::time::sleep(TICK.saturating_sub(Duration::from_nanos(u64::from(into_second)))).await;
         }
     }
 
     /// Replaces the filter, also for the series that exist.
     pub fn set_filter(&self, filter: Filter) {
+        // First the rule, then what exists: a series that is made meanwhile either reads the new rule or is found below.
+        *self.filter.write() = filter.clone();
         for table in [&self.gauges, &self.counters, &self.samples] {
             for series in table.all() {
                 series.keep(filter.allows(&series.name().text));
             }
         }
-        *self.filter.write() = filter;
     }
 
     /// Ends the running interval if its time is over.

@@ -275,3 +275,21 @@ fn usage_becomes_gauges() {
     assert!(value("consul.runtime.alloc_bytes") > Some(0.0));
     assert_eq!(value("consul.runtime.heap_objects"), None);
 }
+
+#[tokio::test]
+async fn the_task_ends_intervals_and_sets_gauges() {
+    // An interval of long ago, so that the first look ends it.
+    let telemetry = telemetry(Config::default());
+    telemetry.advance(UNIX_EPOCH);
+    let mut stream = telemetry.interval_stream();
+    let task = tokio::spawn(Arc::clone(&telemetry).run());
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.next()).await.unwrap().unwrap();
+    assert_eq!(ended.timestamp, "1970-01-01 00:00:00 +0000 UTC");
+    let is_set = || {
+        let shown = telemetry.intervals.lock().start;
+        let running = telemetry.summarize(shown, |gauge| gauge.is_set().then(|| gauge.value()), |s| s.peek());
+        running.gauges.iter().any(|gauge| gauge.name == "consul.runtime.num_goroutines")
+    };
+    assert!(is_set());
+    task.abort();
+}
