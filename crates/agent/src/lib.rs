@@ -10,7 +10,9 @@ pub mod check;
 mod cluster;
 mod coordinates;
 mod events;
+pub mod host;
 pub mod local;
+pub mod logbook;
 mod membership;
 pub mod persist;
 mod registration;
@@ -18,6 +20,7 @@ mod runners;
 pub mod service;
 mod settings;
 mod sync;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
