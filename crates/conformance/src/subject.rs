@@ -4,7 +4,7 @@
 //! the other end of that pipe and never closes it, so the kernel does when the process ends, for whatever reason; the
 //! shell then kills the agent. No exit handler has to run for it, so a panic, an abort or a SIGKILL leaves no orphan.
 
-use crate::{Call, Value};
+use crate::{Call, Value, eventually, json};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -180,5 +180,16 @@ impl Agent {
             let this = self.get("/v1/agent/self").json();
             this["Config"]["NodeName"].as_str().expect("an agent has a name").to_owned()
         })
+    }
+
+    /// Gives a node the network coordinate that lies this many seconds along one axis, and waits until it counts.
+    pub fn place(&self, node: &str, seconds: f64) {
+        let vec = [seconds, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let body = json!({"Node": node, "Segment": "", "Coord":
+            {"Vec": vec, "Error": 1.5, "Adjustment": 0.0, "Height": 1.0e-5}});
+        self.put_json("/v1/coordinate/update", &body).expect(200, "");
+        eventually("the coordinate is applied", || {
+            (self.get(format!("/v1/coordinate/node/{node}")).send().code == 200).then_some(())
+        });
     }
 }
