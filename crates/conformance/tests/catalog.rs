@@ -118,7 +118,10 @@ fn node_meta_and_filters_choose() {
     );
     assert_eq!(names(&found(format!("/v1/catalog/nodes?filter=Meta.rack==%22{name}%22")), "Node"), [name.clone()]);
     assert_eq!(found(format!("/v1/catalog/service/{service}?filter=ServicePort==80")), json!([]));
-    assert_eq!(found(format!("/v1/catalog/service/{service}?filter=ServicePort>80")).as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        found(format!("/v1/catalog/service/{service}?filter=ServicePort==81")).as_array().map(Vec::len),
+        Some(1)
+    );
     assert_eq!(found(format!("/v1/catalog/node/{name}?filter=Port==80"))["Services"], json!({}));
 }
 

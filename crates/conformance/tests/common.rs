@@ -282,3 +282,12 @@ fn json_is_escaped_as_go_escapes_it() {
         .status(200)
         .contains("\"k\": \"\\u003ca\\u003e\\u0026\\u2028\u{e9}\\\"\\\\\"");
 }
+
+#[test]
+fn raw_bytes_in_addresses() {
+    // What curl sends when nobody encodes it: Go reads these bytes as they stand.
+    for filter in ["Node==\"no-such\"", "Node==`no-such`", "Node!=\"{}\"and(Node==\"|\")", "Node==\"<\u{e9}>\""] {
+        agent().get(format!("/v1/catalog/nodes?filter={filter}")).expect(200, "[]");
+    }
+    agent().get("/v1/kv/no-such\"<>{}|^`\u{e9}").expect(404, "");
+}
