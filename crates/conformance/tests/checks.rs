@@ -7,9 +7,13 @@ use std::time::Duration;
 
 /// Registers a check and gives back its row once it has run, which the given status tells.
 fn outcome(kind: Value, status: &str) -> Value {
+    // Under a service of its own: a critical check of the node would count for every alias.
     let id = unique("check");
+    agent().put_json("/v1/agent/service/register", &json!({"Name": id})).expect(200, "");
+    let undo = format!("/v1/agent/service/deregister/{id}");
+    let _undo = cleanup(|| drop(agent().put(&undo, "").send()));
     let initial = if status == "critical" { "passing" } else { "critical" };
-    let mut body = json!({"Name": id, "Interval": "200ms", "Timeout": "2s", "Status": initial});
+    let mut body = json!({"Name": id, "ServiceID": id, "Interval": "200ms", "Timeout": "2s", "Status": initial});
     for (member, value) in kind.as_object().expect("a map") {
         body[member] = value.clone();
     }
@@ -18,8 +22,6 @@ fn outcome(kind: Value, status: &str) -> Value {
         body.as_object_mut().expect("a map").retain(|member, _| member != "Interval" && member != "Timeout");
     }
     agent().put_json("/v1/agent/check/register", &body).expect(200, "");
-    let undo = format!("/v1/agent/check/deregister/{id}");
-    let _undo = cleanup(|| drop(agent().put(&undo, "").send()));
     eventually(&format!("{kind} becomes {status}"), || {
         let row = agent().get("/v1/agent/checks").json()[&id].clone();
         (row["Status"] == json!(status) && row["Output"] != json!("")).then_some(row)
@@ -154,10 +156,11 @@ fn failures_are_counted_before_they_count() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     let id = unique("threshold");
-    let body = json!({"Name": id, "TCP": address, "Interval": "150ms", "FailuresBeforeWarning": 1,
+    agent().put_json("/v1/agent/service/register", &json!({"Name": id})).expect(200, "");
+    let body = json!({"Name": id, "ServiceID": id, "TCP": address, "Interval": "150ms", "FailuresBeforeWarning": 1,
         "FailuresBeforeCritical": 100});
     agent().put_json("/v1/agent/check/register", &body).expect(200, "");
-    let undo = format!("/v1/agent/check/deregister/{id}");
+    let undo = format!("/v1/agent/service/deregister/{id}");
     let _undo = cleanup(|| drop(agent().put(&undo, "").send()));
     let reaches = |status: &str| {
         eventually(&format!("it is {status}"), || {
