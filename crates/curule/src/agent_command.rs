@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use agent::local::Source;
 use agent::{Agent, Cluster, ServerIdentity};
 use api::{Api, Hooks};
+use arc_swap::ArcSwap;
 use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
@@ -111,13 +112,25 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
         let listener = listener.map_err(|error| format!("Failed to listen on {listen:?}: {error}"))?;
         listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
     }
+    let dns_settings = Arc::new(ArcSwap::from_pointee(settings::dns(&shown.lock())));
+    let directory: dns::Directory = {
+        let server = server.clone();
+        Arc::new(move || server.state())
+    };
+    for listen in shown.lock().addresses.dns.clone() {
+        // The reference serves DNS on sockets only.
+        if let Listen::Socket(address) = listen {
+            dns::serve(address, Arc::clone(&directory), Arc::clone(&dns_settings), stopped.clone())
+                .map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+        }
+    }
     listen_for_signals(&orders, &shown)?;
     say_hello(&shown.lock(), &node_id);
 
     let graceful = loop {
         match inbox.recv().await {
             Some(Order::Reload(answer)) => {
-                let done = reload(&arguments, &shown, &agent, &api);
+                let done = reload(&arguments, &shown, &agent, &api, &dns_settings);
                 if let Err(error) = &done {
                     tracing::error!(%error, "the configuration was not reloaded");
                 }
@@ -190,7 +203,13 @@ fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
 }
 
 /// Reads the configuration again and applies what may change while running.
-fn reload(arguments: &[String], shown: &Arc<Mutex<Runtime>>, agent: &Agent, api: &Api) -> Result<(), String> {
+fn reload(
+    arguments: &[String],
+    shown: &Arc<Mutex<Runtime>>,
+    agent: &Agent,
+    api: &Api,
+    dns_settings: &ArcSwap<dns::Settings>,
+) -> Result<(), String> {
     let flags = Flags::parse(arguments).map_err(|error| error.to_string())?;
     let loaded = config::load_here(flags).map_err(|error| error.to_string())?;
     definitions::check_all(&loaded.runtime)?;
@@ -200,6 +219,7 @@ fn reload(arguments: &[String], shown: &Arc<Mutex<Runtime>>, agent: &Agent, api:
     agent.forget_configured();
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
+    dns_settings.store(Arc::new(settings::dns(&loaded.runtime)));
     *shown.lock() = loaded.runtime;
     tracing::info!("configuration reloaded");
     Ok(())
