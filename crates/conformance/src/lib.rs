@@ -10,10 +10,12 @@
 
 mod answer;
 mod call;
+mod dns;
 mod subject;
 
 pub use answer::Answer;
 pub use call::Call;
+pub use dns::{Question, Reply};
 pub use serde_json::{Value, json};
 pub use subject::{Agent, agent, start_agent};
 

@@ -4,7 +4,7 @@
 //! the other end of that pipe and never closes it, so the kernel does when the process ends, for whatever reason; the
 //! shell then kills the agent. No exit handler has to run for it, so a panic, an abort or a SIGKILL leaves no orphan.
 
-use crate::{Call, Value, eventually, json};
+use crate::{Call, Question, Value, eventually, json};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -171,6 +171,12 @@ impl Agent {
     /// A DELETE.
     pub fn delete(&self, path: impl AsRef<str>) -> Call {
         self.call("DELETE", path.as_ref())
+    }
+
+    /// A question to its DNS, which must be known: set CONFORMANCE_DNS with CONFORMANCE_HTTP.
+    pub fn dig(&self, name: impl AsRef<str>, kind: &str) -> Question {
+        let dns = self.dns.expect("CONFORMANCE_DNS goes with CONFORMANCE_HTTP");
+        Question::new(dns, name.as_ref(), kind)
     }
 
     /// The agent's node name.
