@@ -286,7 +286,7 @@ fn json_is_escaped_as_go_escapes_it() {
 #[test]
 fn raw_bytes_in_addresses() {
     // What curl sends when nobody encodes it: Go reads these bytes as they stand.
-    for filter in ["Node==\"no-such\"", "Node==`no-such`", "Node!=\"{}\"and(Node==\"|\")", "Node==\"<\u{e9}>\""] {
+    for filter in ["Node==\"no-such\"", "Node==`no-such`", "Node==\"{|}\"", "Node==\"<\u{e9}>\""] {
         agent().get(format!("/v1/catalog/nodes?filter={filter}")).expect(200, "[]");
     }
     agent().get("/v1/kv/no-such\"<>{}|^`\u{e9}").expect(404, "");

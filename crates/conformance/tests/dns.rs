@@ -177,7 +177,7 @@ fn addresses_and_their_reverse() {
     let node = node(&[]);
     let owner = format!("{}.addr.consul.", node.hex);
     let record = format!("{owner} 0 A {}", node.address);
-    assert_eq!(ask(&owner, "A").answer, [record.clone()]);
+    assert_eq!(ask(&owner, "A").answer, std::slice::from_ref(&record));
     let other = ask(&owner, "AAAA");
     assert_eq!((other.code, other.answer.len(), other.additional), (0, 0, vec![record]));
     assert_eq!(ask("0a0000.addr.consul.", "A").code, 3);
