@@ -1,0 +1,98 @@
+//! HTTP as a connection: versions, keep-alive, pipelining, expectations, and requests that are none.
+
+use conformance::agent;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Sends bytes as they stand and reads until the server closes, or falls silent where it keeps the connection.
+fn exchange(bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(agent().http).expect("the agent listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    // A server may refuse and close while we still write.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[track_caller]
+fn says(bytes: &[u8], status: &str, end: &str) -> String {
+    let answer = exchange(bytes);
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+    assert!(answer.starts_with(status), "{shown:?}: {answer:?}");
+    assert!(answer.ends_with(end), "{shown:?}: {answer:?}");
+    answer
+}
+
+const PEERS: &str = "\"\n]";
+
+#[test]
+fn old_and_proxied_requests() {
+    let answer = says(b"GET /v1/status/peers HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n", PEERS);
+    assert!(!answer.contains("keep-alive"), "{answer}");
+    says(
+        b"GET http://x/v1/status/peers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        PEERS,
+    );
+}
+
+#[test]
+fn requests_in_a_row_are_answered_in_order() {
+    let answer = exchange(
+        b"GET /v1/status/leader HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/zork HTTP/1.1\r\nHost: x\r\n\r\n\
+          GET /v1/status/peers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    let codes: Vec<&str> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
+    assert_eq!(codes, ["200", "404", "200"], "{answer}");
+}
+
+#[test]
+fn a_body_may_be_announced() {
+    let answer = says(
+        b"PUT /v1/session/destroy/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\
+          Connection: close\r\n\r\nx",
+        "HTTP/1.1 ",
+        "true",
+    );
+    assert!(answer.contains("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn methods_are_words_with_case() {
+    for method in ["get", "ZORK"] {
+        let request = format!("{method} /v1/status/leader HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        says(request.as_bytes(), "HTTP/1.1 405 ", &format!("method {method} not allowed"));
+    }
+}
+
+#[test]
+fn many_and_long_headers() {
+    let mut request = b"GET /v1/status/peers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".to_vec();
+    for number in 0..300 {
+        request.extend_from_slice(format!("X-{number}: a\r\n").as_bytes());
+    }
+    request.extend_from_slice(b"\r\n");
+    says(&request, "HTTP/1.1 200 OK\r\n", PEERS);
+    let long =
+        format!("GET /v1/status/peers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n", "a".repeat(900_000));
+    says(long.as_bytes(), "HTTP/1.1 200 OK\r\n", PEERS);
+    let long = format!("GET /v1/kv/{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(70_000));
+    says(long.as_bytes(), "HTTP/1.1 404 ", "");
+}
+
+#[test]
+fn what_is_no_request_is_a_bad_one() {
+    let put = |headers: &str| format!("PUT /v1/kv/x HTTP/1.1\r\nHost: x\r\n{headers}\r\nConnection: close\r\n\r\nxyz");
+    for request in ["zork\r\n\r\n".to_owned(), put("Content-Length: x"), put("Content-Length: 2\r\nContent-Length: 3")]
+    {
+        let answer = says(request.as_bytes(), "HTTP/1.1 400 Bad Request\r\n", "\r\n\r\n400 Bad Request");
+        assert!(answer.contains("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"), "{answer}");
+    }
+    says(
+        b"GET /v1/status/leader HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 400 Bad Request",
+        "400 Bad Request: missing required Host header",
+    );
+}
