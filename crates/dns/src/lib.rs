@@ -24,5 +24,5 @@ mod settings;
 mod truncate;
 
 pub use answer::{Aliases, Answered, Context, Outcome, Subject, Transport, answer};
-//pub use serve::{Listeners, Sources, bind, serve};
+pub use serve::{Listeners, Sources, bind, serve};
 pub use settings::{BadAddress, RecursorStrategy, ServiceTtls, Settings, Soa, domain, recursor_address};
