@@ -6,6 +6,8 @@
 mod meter;
 mod recursor;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use std::io;
@@ -49,9 +51,24 @@ const BACKLOG: i32 = 1024;
 /// A burst of requests should not be lost while answers are being made.
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 
+/// Tries to find a port that is free for both, where any will do.
+const MAX_BIND_TRIES: usize = 16;
+
 /// Binds one address for TCP and UDP; with several UDP sockets the kernel spreads clients over them. With
 /// port zero both get the same port.
 pub fn bind(address: SocketAddr, udp_sockets: usize) -> io::Result<Listeners> {
+    let mut tries = 1;
+    loop {
+        match bind_both(address, udp_sockets) {
+            Err(error) if address.port() == 0 && tries < MAX_BIND_TRIES && error.kind() == io::ErrorKind::AddrInUse => {
+                tries += 1;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_both(address: SocketAddr, udp_sockets: usize) -> io::Result<Listeners> {
     let tcp = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     tcp.set_reuse_address(true)?;
     tcp.set_nonblocking(true)?;
@@ -61,18 +78,22 @@ pub fn bind(address: SocketAddr, udp_sockets: usize) -> io::Result<Listeners> {
     let address = tcp.local_addr()?;
     let mut udp = Vec::new();
     for _ in 0..udp_sockets.max(1) {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        // Two agents on one port would share its packets; without need nobody may join.
-        if udp_sockets > 1 {
-            socket.set_reuse_port(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        // The kernel may grant less.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-        socket.bind(&address.into())?;
-        udp.push(UdpSocket::from_std(socket.into())?);
+        udp.push(bind_udp(address, udp_sockets > 1)?);
     }
     Ok(Listeners { udp, tcp: vec![tcp] })
+}
+
+fn bind_udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Two agents on one port would share its packets; without need nobody may join.
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    // The kernel may grant less.
+    let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 /// Answers until `shutdown`. Returns when every loop has ended.
@@ -82,7 +103,7 @@ pub async fn serve(listeners: Listeners, sources: Sources, shutdown: Cancellatio
         Arc::new(Desk { sources, waiting: Arc::new(Semaphore::new(MAX_WAITING)), meter: Meter::new(&node_name) });
     let mut loops = JoinSet::new();
     for socket in listeners.udp {
-        loops.spawn(udp::run(Arc::new(socket), Arc::clone(&desk), shutdown.clone()));
+        loops.spawn(keep_up(Arc::new(socket), Arc::clone(&desk), shutdown.clone()));
     }
     for listener in listeners.tcp {
         loops.spawn(tcp::run(listener, Arc::clone(&desk), shutdown.clone()));
@@ -91,6 +112,13 @@ pub async fn serve(listeners: Listeners, sources: Sources, shutdown: Cancellatio
         if let Err(error) = ended {
             tracing::error!(%error, "a DNS loop broke");
         }
+    }
+}
+
+/// Starts the loop of a socket anew should it ever break: one packet must not end the service for all.
+async fn keep_up(socket: Arc<UdpSocket>, desk: Arc<Desk>, shutdown: CancellationToken) {
+    while let Err(error) = tokio::spawn(udp::run(Arc::clone(&socket), Arc::clone(&desk), shutdown.clone())).await {
+        tracing::error!(%error, "the DNS loop over UDP broke");
     }
 }
 
