@@ -9,7 +9,7 @@ use domain::base::iana::{Class, Opcode, Rcode, Rtype};
 
 use crate::name::Starts;
 use crate::record::{Content, Record};
-use crate::request::{CLIENT_SUBNET, Refusal, Request};
+use crate::request::{CLIENT_SUBNET, Head, Question, Refusal, Request};
 
 /// A reply but for what it repeats of its request.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Reply {
             [1, part.answer.len(), part.authority.len(), part.additional.len() + usize::from(request.edns.is_some())];
         flags.write(request.id, counts, octets);
         let mut writer = Writer::new(octets, compress);
-        writer.question(request);
+        writer.question(&request.question);
         for record in part.answer.iter().chain(part.authority).chain(part.additional) {
             writer.record(record);
         }
@@ -100,24 +100,26 @@ impl Reply {
     }
 }
 
-/// Writes the bare header that answers what is not a proper request; `false` when nothing is to be sent.
+/// Writes what answers a request that is no proper one; `false` when nothing is to be sent.
+///
+/// Compat: flags are repeated, and the question when there was one, but no OPT record.
 pub(crate) fn write_refusal(refusal: Refusal, octets: &mut Vec<u8>) -> bool {
+    const REPLY: u8 = 0x80;
+    const OPCODE: u8 = 0x78;
+    /// All but AA and Z.
+    const REPEATED: [u8; 2] = [0x03, 0xb0];
     octets.clear();
-    let (id, opcode, recursion_desired, rcode) = match refusal {
+    let (Head([high, low, first, second]), opcode, rcode, question) = match refusal {
         Refusal::Silent => return false,
-        Refusal::Malformed { id, recursion_desired } => (id, Opcode::QUERY, recursion_desired, Rcode::FORMERR),
-        Refusal::NotImplemented { id, opcode, recursion_desired } => (id, opcode, recursion_desired, Rcode::NOTIMP),
+        Refusal::NotImplemented(head) => (head, head.0[2] & OPCODE, Rcode::NOTIMP, None),
+        Refusal::Malformed(head, question) => (head, 0, Rcode::FORMERR, question),
     };
-    let flags = Flags {
-        opcode,
-        authoritative: false,
-        truncated: false,
-        recursion_desired,
-        recursion_available: false,
-        checking_disabled: false,
-        rcode,
-    };
-    flags.write(id, [0; 4], octets);
+    octets.extend_from_slice(&[high, low]);
+    octets.extend_from_slice(&[REPLY | opcode | first & REPEATED[0], second & REPEATED[1] | rcode.to_int()]);
+    octets.extend_from_slice(&[0, u8::from(question.is_some()), 0, 0, 0, 0, 0, 0]);
+    if let Some(question) = question {
+        Writer::new(octets, false).question(&question);
+    }
     true
 }
 
@@ -171,8 +173,7 @@ impl<'a> Writer<'a> {
         Writer { octets, question: None, written: compress.then(Written::default) }
     }
 
-    fn question(&mut self, request: &Request) {
-        let question = &request.question;
+    fn question(&mut self, question: &Question) {
         self.question = u16::try_from(self.octets.len()).ok().map(|at| (question.name.clone(), at));
         self.spell(&question.name, true);
         self.octets.extend_from_slice(&question.rtype.to_int().to_be_bytes());

@@ -44,21 +44,19 @@ pub(crate) struct Subnet {
 }
 
 /// Why a request gets no proper answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Refusal {
     /// Nothing at all is sent, or replies could be bounced between servers.
     Silent,
-    Malformed {
-        id: u16,
-        recursion_desired: bool,
-    },
     /// An operation other than asking.
-    NotImplemented {
-        id: u16,
-        opcode: Opcode,
-        recursion_desired: bool,
-    },
+    NotImplemented(Head),
+    /// With the question, if that at least was readable.
+    Malformed(Head, Option<Question>),
 }
+
+/// The id and the flags of a request as sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head(pub(crate) [u8; 4]);
 
 /// Code of the client subnet option.
 pub(crate) const CLIENT_SUBNET: u16 = 8;
@@ -71,41 +69,56 @@ const MAX_ADDITIONAL: u16 = 2;
 impl Request {
     pub(crate) fn parse(octets: &[u8]) -> Result<Self, Refusal> {
         let message = Message::from_octets(octets).map_err(|_| Refusal::Silent)?;
+        let head = Head(octets.first_chunk().copied().ok_or(Refusal::Silent)?);
         let header = message.header();
         if header.qr() {
             return Err(Refusal::Silent);
         }
-        let (id, recursion_desired, opcode) = (header.id(), header.rd(), header.opcode());
+        let opcode = header.opcode();
         if opcode != Opcode::QUERY && opcode != Opcode::NOTIFY {
-            return Err(Refusal::NotImplemented { id, opcode, recursion_desired });
+            return Err(Refusal::NotImplemented(head));
         }
-        let malformed = Refusal::Malformed { id, recursion_desired };
         let counts = message.header_counts();
         if counts.qdcount() != 1
             || counts.ancount() > MAX_ANSWER
             || counts.nscount() > MAX_AUTHORITY
             || counts.arcount() > MAX_ADDITIONAL
         {
-            return Err(malformed);
+            return Err(Refusal::Malformed(head, None));
         }
-        let question = message.sole_question().map_err(|_| malformed)?;
+        let question = message.sole_question().map_err(|_| Refusal::Malformed(head, None))?;
         let question =
             Question { name: question.qname().to_bytes(), rtype: question.qtype(), class: question.qclass() };
-        let mut edns = None;
-        if counts.ancount() + counts.nscount() + counts.arcount() > 0 {
-            for record in message.iter() {
-                let (record, _) = record.map_err(|_| malformed)?;
-                if record.rtype() == Rtype::OPT {
-                    edns = Some(Edns::parse(&record).ok_or(malformed)?);
-                }
-            }
-        }
-        Ok(Request { id, opcode, recursion_desired, checking_disabled: header.cd(), question, edns })
+        let records = counts.ancount() + counts.nscount() + counts.arcount();
+        let edns = match if records == 0 { Some(None) } else { edns(message) } {
+            Some(edns) => edns,
+            None => return Err(Refusal::Malformed(head, Some(question))),
+        };
+        Ok(Request {
+            id: header.id(),
+            opcode,
+            recursion_desired: header.rd(),
+            checking_disabled: header.cd(),
+            question,
+            edns,
+        })
     }
 
     pub(crate) fn subnet(&self) -> Option<&Subnet> {
         self.edns.as_ref().and_then(|edns| edns.subnet.as_ref())
     }
+}
+
+/// The OPT record of a message; `None` when it or anything else is unreadable.
+fn edns(message: Message<&[u8]>) -> Option<Option<Edns>> {
+    let mut edns = None;
+    for record in message.iter() {
+        let (record, _) = record.ok()?;
+        if record.rtype() == Rtype::OPT {
+            edns = Some(Edns::parse(&record)?);
+        }
+    }
+    Some(edns)
 }
 
 impl Edns {

@@ -133,7 +133,8 @@ impl Fit<'_> {
 
 /// The additional records that these answers need: one for each target.
 ///
-/// Compat: TXT records go, and so does what belongs to answers that are not SRV records.
+/// Compat: TXT records go, and so does what belongs to answers that are not SRV records. The reference loses
+/// the OPT record here too; that one stays, since without it askers take EDNS for not spoken.
 fn for_targets(answers: &[Record], additional: &[Record]) -> Vec<Record> {
     if additional.is_empty() {
         return Vec::new();

@@ -560,6 +560,10 @@ fn options_are_echoed() {
     ask.subnet = Some(vec![0, 1, 33, 0, 10, 1, 2]);
     let (_, reply) = ask.raw(&ask.request("web.service.consul", Rtype::A), &AllowAll);
     assert_eq!(lines(&reply), ["FORMERR rd"]);
+    let (refused, counts) = (Message::from_octets(&reply[..]).unwrap(), [1, 0, 0, 0]);
+    let (question, opt) = (refused.header_counts(), refused.opt());
+    assert_eq!([question.qdcount(), question.ancount(), question.nscount(), question.arcount()], counts);
+    assert!(opt.is_none());
 }
 
 #[test]
@@ -582,6 +586,8 @@ fn what_is_no_question_is_refused() {
     }
     assert_eq!(change(&|request| request[7] = 2), bare([0x81, 0x01]));
     assert_eq!(change(&|request| request.truncate(20)), bare([0x81, 0x01]));
+    // Flags come back, but for AA and those that nobody has named.
+    assert_eq!(change(&|request| request.splice(2..6, [0x2e, 0x6a, 0, 1]).for_each(drop)), bare([0xaa, 0x24]));
     // A pointer to itself.
     assert_eq!(change(&|request| request.splice(12.., [0xc0, 12, 0, 1, 0, 1]).for_each(drop)), bare([0x81, 0x01]));
     // Notifications are answered like questions, but for the wish for recursion.
@@ -688,6 +694,17 @@ fn readable_and_bounded(ask: &Ask, request: &[u8]) {
 }
 
 proptest! {
+    #[test]
+    fn upstream_bytes_of_any_kind_do_no_harm(
+        mut answer in prop::collection::vec(any::<u8>(), 12..200),
+        count in 0_u8..4,
+    ) {
+        // Enough of a header that records are read.
+        answer[4..8].copy_from_slice(&[0, 0, 0, count]);
+        let mut aliases = Aliases::default();
+        aliases.learn(crate::name::from_text("ext.example.com").unwrap(), Some(&answer));
+    }
+
     #[test]
     fn bytes_of_any_kind_do_no_harm(request in prop::collection::vec(any::<u8>(), 0..300)) {
         let ask = ASK.with(|ask| ask.clone());
