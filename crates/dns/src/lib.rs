@@ -1,24 +1,28 @@
-//! DNS: names to lookups, lookups to answers, and the loops around them.
+//! The DNS face: service discovery for whatever can resolve a name.
 //!
-//! `name` reads what is asked, `answer` answers it from one immutable state, `encode` fits the answer into a
-//! packet; all three are pure. `serve` has the sockets, `recurse` asks the recursors.
+//! Two halves. [`answer`] is pure: bytes of a request and one state in, bytes of a reply out; what it cannot
+//! know by itself it names in its [`Outcome`]. [`serve`] is the shell around it: sockets, time, chance and
+//! upstream resolvers.
 //!
 //! Always true:
-//! - Every lookup passes an authorizer.
-//! - An answer never exceeds what its transport carries; it is never empty for want of room when there are
-//!   instances.
-//! - Malformed packets are answered with FORMERR or dropped, and never panic.
+//! - No request makes it panic, loop without a bound, or send more over UDP than the asker said it can take,
+//!   save a single record that is longer than that.
+//! - Everything that is shown was asked for through an [`acl::Authorizer`].
+//! - Question and owner names are echoed with the letter case in which they came.
+//!
+//! Not here: other datacenters, peers, virtual addresses, and caches. A lookup in another datacenter says
+//! that there is no such name.
 
 mod answer;
-mod encode;
+mod labels;
+mod message;
 mod name;
 mod record;
-mod recurse;
+mod request;
 mod serve;
 mod settings;
+mod truncate;
 
-pub use crate::answer::{Question, Reply, answer};
-pub use crate::encode::{Transport, encode};
-pub use crate::name::{Lookup, Zone};
-pub use crate::serve::{Directory, Servers, serve};
-pub use crate::settings::{RecursorStrategy, Settings, Soa};
+pub use answer::{Aliases, Answered, Context, Outcome, Subject, Transport, answer};
+pub use serve::{Listeners, Sources, bind, serve};
+pub use settings::{BadAddress, RecursorStrategy, ServiceTtls, Settings, Soa, domain, recursor_address};

@@ -1,94 +1,77 @@
-//! The records that answers are made of.
+//! Resource records of the kinds that answers are made of.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use domain::base::Name;
+use domain::base::iana::Rtype;
 
-/// A domain name of ours.
-pub(crate) type OwnName = Arc<Name<Vec<u8>>>;
-
-/// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    pub owner: OwnName,
-    pub ttl: u32,
-    pub data: Data,
+pub(crate) struct Record {
+    pub(crate) owner: Name<Bytes>,
+    pub(crate) ttl_s: u32,
+    pub(crate) content: Content,
 }
 
-/// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data {
+pub(crate) enum Content {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
-    Cname(OwnName),
-    Ptr(OwnName),
-    Ns(OwnName),
-    Srv { weight: u16, port: u16, target: OwnName },
-    Txt(String),
-    Soa { mname: OwnName, rname: OwnName, serial: u32, refresh: u32, retry: u32, expire: u32, minimum: u32 },
+    Cname(Name<Bytes>),
+    Ns(Name<Bytes>),
+    Ptr(Name<Bytes>),
+    Srv {
+        weight: u16,
+        port: u16,
+        target: Name<Bytes>,
+    },
+    /// One text of any length; the wire form cuts it into strings.
+    Txt(Box<str>),
+    Soa(Box<SoaContent>),
 }
 
-impl Data {
-    /// The record of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Data::A(address),
-            IpAddr::V6(address) => Data::Aaaa(address),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SoaContent {
+    pub(crate) server: Name<Bytes>,
+    pub(crate) mailbox: Name<Bytes>,
+    pub(crate) serial: u32,
+    pub(crate) refresh: u32,
+    pub(crate) retry: u32,
+    pub(crate) expire: u32,
+    pub(crate) min_ttl: u32,
+}
+
+impl Record {
+    pub(crate) fn address(owner: Name<Bytes>, ttl_s: u32, ip: IpAddr) -> Self {
+        let content = match ip {
+            IpAddr::V4(ip) => Content::A(ip),
+            IpAddr::V6(ip) => Content::Aaaa(ip),
+        };
+        Record { owner, ttl_s, content }
+    }
+
+    pub(crate) fn rtype(&self) -> Rtype {
+        match self.content {
+            Content::A(_) => Rtype::A,
+            Content::Aaaa(_) => Rtype::AAAA,
+            Content::Cname(_) => Rtype::CNAME,
+            Content::Ns(_) => Rtype::NS,
+            Content::Ptr(_) => Rtype::PTR,
+            Content::Srv { .. } => Rtype::SRV,
+            Content::Txt(_) => Rtype::TXT,
+            Content::Soa(_) => Rtype::SOA,
         }
     }
 }
 
-/// A name from text; `None` when no DNS name can be made of it.
-pub(crate) fn name(text: &str) -> Option<OwnName> {
-    Name::from_str(text).ok().map(Arc::new)
-}
-
-/// An address as the label of an `.addr` name.
-pub(crate) fn hex(address: IpAddr) -> String {
-    let mut label = String::with_capacity(32);
-    let octets: &[u8] = match &address {
-        IpAddr::V4(address) => &address.octets(),
-        IpAddr::V6(address) => &address.octets(),
-    };
-    for octet in octets {
-        let _ = write!(label, "{octet:02x}");
-    }
-    label
-}
-
-/// Node metadata as text, escaped as RFC 1464 asks; keys with the prefix `rfc1035-` stand for bare values.
-pub(crate) fn meta_text(key: &str, value: &str) -> String {
-    if key.starts_with("rfc1035-") {
-        return value.to_owned();
-    }
-    let mut text = String::with_capacity(key.len() + value.len() + 1);
-    for character in key.chars() {
-        if matches!(character, '=' | '`') {
-            text.push('`');
-        }
-        text.push(character);
-    }
-    text.push('=');
-    text.push_str(&value.replace('`', "``"));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{hex, meta_text};
-
-    #[test]
-    fn metadata_is_escaped() {
-        assert_eq!(meta_text("a=b", "c=d"), "a`=b=c=d");
-        assert_eq!(meta_text("rfc1035-x", "bare = text"), "bare = text");
-    }
-
-    #[test]
-    fn addresses_have_labels() {
-        assert_eq!(hex("10.0.0.255".parse().unwrap()), "0a0000ff");
-        assert_eq!(hex("fd00::6".parse().unwrap()), "fd000000000000000000000000000006");
+/// Whether a question of this type is answered with addresses of the family of `ip`.
+///
+/// Compat: TXT questions about services are answered with addresses.
+pub(crate) fn wants(rtype: Rtype, ip: IpAddr) -> bool {
+    match rtype {
+        Rtype::SRV | Rtype::ANY | Rtype::NS | Rtype::TXT => true,
+        Rtype::A => ip.is_ipv4(),
+        Rtype::AAAA => ip.is_ipv6(),
+        _ => false,
     }
 }

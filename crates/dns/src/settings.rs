@@ -1,35 +1,74 @@
-//! What of the configuration concerns DNS. Names follow the keys of `dns_config`.
+//! What configuration says about DNS, ready for use: names are wire names, durations are whole seconds.
+//!
+//! Not here: reading configuration; `use_cache` and staleness, which belong to whoever hands in the state.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Settings of the DNS face; replaced as a whole at a reload.
+use bytes::Bytes;
+use domain::base::Name;
+
+use crate::name;
+
+/// The `dns_config` of configuration and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub datacenter: String,
     pub node_name: String,
-    /// Without dots at its ends.
-    pub domain: String,
-    /// Empty when there is none.
-    pub alt_domain: String,
+    /// Network segment of this agent.
+    pub segment: String,
+    /// The zone; see [`domain`].
+    pub domain: Name<Bytes>,
+    pub alt_domain: Option<Name<Bytes>>,
+    pub node_ttl_s: u32,
+    pub service_ttl: ServiceTtls,
+    /// Leaves out instances in state warning.
     pub only_passing: bool,
-    pub node_ttl: u32,
-    /// Seconds by service name; `*` at the end of a name matches any rest.
-    pub service_ttl: BTreeMap<String, u32>,
+    /// Most answers in a UDP reply of at most 512 bytes.
+    pub udp_answer_limit: usize,
+    /// Most A and AAAA answers; zero means all.
+    pub a_record_limit: usize,
+    /// Says so (TC) when answers were left out.
     pub enable_truncate: bool,
     pub disable_compression: bool,
-    pub udp_answer_limit: usize,
-    pub a_record_limit: usize,
-    pub node_meta_txt: bool,
+    /// Puts the metadata of nodes into the additional section.
+    pub enable_additional_node_meta_txt: bool,
     pub soa: Soa,
     pub recursors: Vec<SocketAddr>,
     pub recursor_strategy: RecursorStrategy,
     pub recursor_timeout: Duration,
 }
 
-/// The numbers of the zone's SOA record.
-#[derive(Debug, Clone, Copy)]
+impl Settings {
+    /// The defaults of configuration.
+    #[must_use]
+    pub fn new(datacenter: &str, node_name: &str) -> Self {
+        Settings {
+            datacenter: datacenter.to_owned(),
+            node_name: node_name.to_owned(),
+            segment: String::new(),
+            domain: name::from_text("consul.").expect("a short name of letters is a name"),
+            alt_domain: None,
+            node_ttl_s: 0,
+            service_ttl: ServiceTtls::default(),
+            only_passing: false,
+            udp_answer_limit: 3,
+            a_record_limit: 0,
+            enable_truncate: false,
+            disable_compression: false,
+            enable_additional_node_meta_txt: true,
+            soa: Soa::default(),
+            recursors: Vec::new(),
+            recursor_strategy: RecursorStrategy::default(),
+            recursor_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The values of `dns_config.soa`, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Soa {
     pub refresh: u32,
     pub retry: u32,
@@ -37,65 +76,83 @@ pub struct Soa {
     pub min_ttl: u32,
 }
 
-/// In which order recursors are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Default for Soa {
+    fn default() -> Self {
+        Soa { refresh: 3600, retry: 600, expire: 86400, min_ttl: 0 }
+    }
+}
+
+/// In which order upstream resolvers are tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RecursorStrategy {
+    #[default]
     Sequential,
     Random,
 }
 
-impl Settings {
-    /// The TTL of a service: its own, else that of the longest matching wildcard, else zero.
+/// The map of `dns_config.service_ttl`: whole names, and beginnings of names marked with a final `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceTtls {
+    exact: BTreeMap<String, u32>,
+    /// Longest first.
+    prefixes: Vec<(String, u32)>,
+}
+
+impl ServiceTtls {
+    /// Of several entries for one name the last counts.
     #[must_use]
-    pub fn ttl_of_service(&self, name: &str) -> u32 {
-        if let Some(ttl) = self.service_ttl.get(name) {
-            return *ttl;
+    pub fn new(entries: impl IntoIterator<Item = (String, Duration)>) -> Self {
+        let mut exact = BTreeMap::new();
+        let mut prefixes = BTreeMap::new();
+        for (name, ttl) in entries {
+            let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+            match name.strip_suffix('*') {
+                Some(prefix) => prefixes.insert(prefix.to_owned(), ttl),
+                None => exact.insert(name, ttl),
+            };
         }
-        self.service_ttl
-            .iter()
-            .filter(|(pattern, _)| pattern.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
-            .max_by_key(|(pattern, _)| pattern.len())
-            .map_or(0, |(_, ttl)| *ttl)
+        let mut prefixes: Vec<_> = prefixes.into_iter().collect();
+        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        ServiceTtls { exact, prefixes }
+    }
+
+    /// Seconds for a service.
+    ///
+    /// Compat: names are compared with their letter case, while questions arrive folded: an entry with
+    /// capitals never counts.
+    #[must_use]
+    pub fn of(&self, service: &str) -> u32 {
+        let by_prefix = || self.prefixes.iter().find(|(prefix, _)| service.starts_with(prefix.as_str()));
+        self.exact.get(service).copied().or_else(|| by_prefix().map(|(_, ttl)| *ttl)).unwrap_or_default()
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
+/// A text that names neither a zone nor a resolver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadAddress(String);
 
-    use super::{RecursorStrategy, Settings, Soa};
-
-    /// The defaults of the reference, and an alternative domain.
-    pub(crate) fn settings() -> Settings {
-        Settings {
-            datacenter: "dc1".into(),
-            node_name: "n1".into(),
-            domain: "consul".into(),
-            alt_domain: "other.test".into(),
-            only_passing: false,
-            node_ttl: 0,
-            service_ttl: BTreeMap::new(),
-            enable_truncate: false,
-            disable_compression: false,
-            udp_answer_limit: 3,
-            a_record_limit: 0,
-            node_meta_txt: true,
-            soa: Soa { refresh: 3600, retry: 600, expire: 86400, min_ttl: 0 },
-            recursors: Vec::new(),
-            recursor_strategy: RecursorStrategy::Sequential,
-            recursor_timeout: Duration::from_secs(2),
-        }
+impl fmt::Display for BadAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
+}
 
-    #[test]
-    fn the_longest_wildcard_wins() {
-        let mut settings = settings();
-        for (name, ttl) in [("*", 1), ("we*", 2), ("web-*", 3), ("web-a", 4)] {
-            settings.service_ttl.insert(name.into(), ttl);
-        }
-        for (name, ttl) in [("db", 1), ("web", 2), ("web-b", 3), ("web-a", 4)] {
-            assert_eq!(settings.ttl_of_service(name), ttl, "{name}");
-        }
+impl std::error::Error for BadAddress {}
+
+/// The zone that a configured `domain` or `alt_domain` names, folded to lower case.
+pub fn domain(text: &str) -> Result<Name<Bytes>, BadAddress> {
+    name::from_text(&text.to_ascii_lowercase()).ok_or_else(|| BadAddress(format!("invalid DNS domain {text:?}")))
+}
+
+/// The resolver that one of `recursors` means: an address with or without a port.
+pub fn recursor_address(text: &str) -> Result<SocketAddr, BadAddress> {
+    const PORT: u16 = 53;
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, PORT)),
+        Err(_) => Err(BadAddress(format!("Invalid recursor address: {text}"))),
     }
 }
