@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use acl::AllowAll;
 use agent::local::Source;
 use agent::{Agent, Cluster, ServerIdentity};
 use api::{Api, Hooks};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::{COMPATIBLE_VERSION, definitions, node_id, settings};
 
@@ -112,16 +114,24 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
         let listener = listener.map_err(|error| format!("Failed to listen on {listen:?}: {error}"))?;
         listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
     }
-    let dns_settings = Arc::new(ArcSwap::from_pointee(settings::dns(&shown.lock())));
-    let directory: dns::Directory = {
-        let server = server.clone();
-        Arc::new(move || server.state())
+    let dns_settings = settings::dns(&shown.lock()).map_err(|error| error.to_string())?;
+    let dns_settings = Arc::new(ArcSwap::from_pointee(dns_settings));
+    let dns_stop = CancellationToken::new();
+    let sources = dns::Sources {
+        state: {
+            let server = server.clone();
+            Arc::new(move || server.state())
+        },
+        authorizer: Arc::new(|| Arc::new(AllowAll)),
+        settings: Arc::clone(&dns_settings),
     };
-    for listen in shown.lock().addresses.dns.clone() {
+    let dns_addresses = shown.lock().addresses.dns.clone();
+    for listen in dns_addresses {
         // The reference serves DNS on sockets only.
         if let Listen::Socket(address) = listen {
-            dns::serve(address, Arc::clone(&directory), Arc::clone(&dns_settings), stopped.clone())
-                .map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+            let sockets =
+                dns::bind(address, 1).map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+            tokio::spawn(dns::serve(sockets, sources.clone(), dns_stop.clone()));
         }
     }
     listen_for_signals(&orders, &shown)?;
@@ -145,6 +155,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
 
     tracing::info!("stopping");
     stop.send_replace(true);
+    dns_stop.cancel();
     for listener in listeners {
         let _ = listener.await;
     }
@@ -216,10 +227,11 @@ fn reload(
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let names = settings::dns(&loaded.runtime).map_err(|error| error.to_string())?;
     agent.forget_configured();
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
-    dns_settings.store(Arc::new(settings::dns(&loaded.runtime)));
+    dns_settings.store(Arc::new(names));
     *shown.lock() = loaded.runtime;
     tracing::info!("configuration reloaded");
     Ok(())

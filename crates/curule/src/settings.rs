@@ -1,7 +1,6 @@
 //! From the configuration as meant to what each crate needs to know.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -124,42 +123,36 @@ pub fn api(runtime: &Runtime, node_id: &str, started: SystemTime) -> api::Settin
     }
 }
 
-pub fn dns(runtime: &Runtime) -> dns::Settings {
+/// Domains and resolvers were read once when the configuration was checked; what cannot be read is an error.
+pub fn dns(runtime: &Runtime) -> Result<dns::Settings, dns::BadAddress> {
     let dns = &runtime.dns;
     let seconds = |span: wire::duration::GoDuration| u32::try_from(span.to_std().as_secs()).unwrap_or(u32::MAX);
-    let bare = |domain: &str| domain.trim_matches('.').to_owned();
-    dns::Settings {
-        datacenter: runtime.datacenter.clone(),
-        node_name: runtime.node_name.clone(),
-        domain: bare(&dns.domain),
-        alt_domain: bare(&dns.alt_domain),
+    let alt_domain = dns.alt_domain.trim_matches('.');
+    Ok(dns::Settings {
+        domain: dns::domain(&dns.domain)?,
+        alt_domain: if alt_domain.is_empty() { None } else { Some(dns::domain(alt_domain)?) },
         only_passing: dns.only_passing,
-        node_ttl: seconds(dns.node_ttl),
-        service_ttl: dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), seconds(*ttl))).collect(),
+        node_ttl_s: seconds(dns.node_ttl),
+        service_ttl: dns::ServiceTtls::new(dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), ttl.to_std()))),
         enable_truncate: dns.enable_truncate,
         disable_compression: dns.disable_compression,
         udp_answer_limit: usize::try_from(dns.udp_answer_limit).unwrap_or(0),
         a_record_limit: usize::try_from(dns.a_record_limit).unwrap_or(0),
-        node_meta_txt: dns.node_meta_txt,
+        enable_additional_node_meta_txt: dns.node_meta_txt,
         soa: dns::Soa {
             refresh: dns.soa.refresh,
             retry: dns.soa.retry,
             expire: dns.soa.expire,
             min_ttl: dns.soa.min_ttl,
         },
-        recursors: dns.recursors.iter().filter_map(|recursor| recursor_address(recursor)).collect(),
+        recursors: dns.recursors.iter().map(|text| dns::recursor_address(text)).collect::<Result<_, _>>()?,
         recursor_strategy: match dns.recursor_strategy {
             RecursorStrategy::Random => dns::RecursorStrategy::Random,
             RecursorStrategy::Sequential => dns::RecursorStrategy::Sequential,
         },
         recursor_timeout: dns.recursor_timeout.to_std(),
-    }
-}
-
-/// An address with or without a port.
-fn recursor_address(text: &str) -> Option<SocketAddr> {
-    let address = text.parse().ok();
-    address.or_else(|| text.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)))
+        ..dns::Settings::new(&runtime.datacenter, &runtime.node_name)
+    })
 }
 
 /// `limits.http_max_conns_per_client`, which may change with a reload.
