@@ -54,7 +54,7 @@ pub enum ExchangeError {
 }
 
 /// Something is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Send these as one packet; what does not fit was left out by the machine already. `checksum` if the receiver
     /// understands it (protocol version 5).
