@@ -33,7 +33,7 @@ pub fn finish(api: &Api, reply: Reply, pretty: bool, is_gzip: bool) -> Wire {
         }
         Body::Full(mut bytes) => {
             if is_json && (pretty || api.settings.is_dev) {
-                bytes = indent(&bytes, pretty);
+                bytes = indented(&bytes, pretty);
             }
             if is_gzip && bytes.len() >= GZIP_MIN {
                 bytes = gzip(&bytes);
@@ -125,7 +125,8 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Four spaces a level, as Go's `json.MarshalIndent` shows it; a newline at the end for `?pretty`.
-fn indent(json: &[u8], newline: bool) -> Bytes {
+#[must_use]
+pub fn indented(json: &[u8], newline: bool) -> Bytes {
     let mut out = Vec::with_capacity(json.len() * 2);
     let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
     for (at, &byte) in json.iter().enumerate() {
@@ -214,14 +215,14 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT_ENCODING;
 
-    use super::{accepts_gzip, indent};
+    use super::{accepts_gzip, indenteded};
 
     #[test]
     fn json_is_indented_like_go_does() {
         let json = br#"{"a":[1,{"b":"x\\\",{["}],"c":{},"d":[]}"#;
         let pretty = "{\n    \"a\": [\n        1,\n        {\n            \"b\": \"x\\\\\\\",{[\"\n        }\n    ],\n    \"c\": {},\n    \"d\": []\n}";
-        assert_eq!(indent(json, false), pretty);
-        assert_eq!(indent(b"true", true), "true\n");
+        assert_eq!(indented(json, false), pretty);
+        assert_eq!(indented(b"true", true), "true\n");
     }
 
     #[test]

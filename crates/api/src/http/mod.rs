@@ -21,11 +21,13 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-pub use self::encode::{Wire, finish};
+pub use self::encode::{Wire, finish, indented};
 pub use self::failure::Failure;
-pub use self::options::{CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token};
+pub use self::options::{
+    CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token,
+};
 pub use self::path::{cleaned, is_printable};
-pub use self::read::{Answered, X_CACHE, BodyMeta, serve_query, set_meta, set_txn_meta};
+pub use self::read::{Answered, BodyMeta, X_CACHE, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};
@@ -39,7 +41,12 @@ const ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-pol
 const TRANSLATED: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
 
 /// Answers one request. Never fails: whatever goes wrong is an answer too.
-pub async fn answer(api: &Api, head: http::request::Parts, body: Incoming, remote: Option<std::net::SocketAddr>) -> Wire {
+pub async fn answer(
+    api: &Api,
+    head: http::request::Parts,
+    body: Incoming,
+    remote: Option<std::net::SocketAddr>,
+) -> Wire {
     let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
     if api.settings.printable_paths_only && !is_printable(&path) {
         return encode::bare(StatusCode::BAD_REQUEST);
