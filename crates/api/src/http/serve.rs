@@ -15,12 +15,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::answer;
 use super::lenient::{BodyLength, Lenient};
+use super::socket::Socket;
 use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
@@ -165,43 +166,56 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Option<SocketAddr>)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, remote) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream), Some(remote)))
+            Ok((Socket::Tcp(Arc::new(stream)), Some(remote)))
         }
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            Ok((Box::new(stream), None))
+            Ok((Socket::Unix(Arc::new(stream)), None))
         }
     }
 }
 
-async fn refuse(mut stream: Box<dyn Stream>) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY)).await;
+async fn refuse(mut socket: Socket) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(TOO_MANY)).await;
 }
 
-async fn connection(
-    api: Arc<Api>,
-    stream: Box<dyn Stream>,
-    remote: Option<SocketAddr>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Nobody is left to read the answer.
+#[derive(Debug)]
+struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client is gone")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+async fn connection(api: Arc<Api>, socket: Socket, remote: Option<SocketAddr>, mut stop: watch::Receiver<bool>) {
     let header_bytes = api.settings.max_header_bytes;
     let length = BodyLength::default();
-    let stream = Lenient::new(stream, length.clone());
+    let stream = Lenient::new(socket.clone(), length.clone());
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         length.set(request.body().size_hint().exact());
-        let api = Arc::clone(&api);
+        let (api, socket) = (Arc::clone(&api), socket.clone());
         async move {
             let (head, body) = request.into_parts();
+            let is_bare = body.is_end_stream();
             let body = body.map_err(io::Error::other).boxed_unsync();
-            Ok::<_, Infallible>(answer(&api, head, body, remote).await)
+            let answering = answer(&api, head, body, remote);
+            if !is_bare {
+                return Ok(answering.await);
+            }
+            tokio::select! {
+                biased;
+                wire = answering => Ok(wire),
+                () = socket.closed() => Err(Gone),
+            }
         }
     });
     let connection = http1::Builder::new()
@@ -210,6 +224,9 @@ async fn connection(
         .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
         .max_buf_size(header_bytes)
+        // Else the library looks for the end of the connection by reading, and each parked query holds a read
+        // buffer of 8 KiB. `Socket::closed` looks without one.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
