@@ -175,7 +175,7 @@ fn segments_in(log_dir: &Path) -> Result<Vec<u64>, StoreError> {
 }
 
 /// So much of a segment is looked at together: a start needs no room for a whole one.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 256 << 10;
 
 /// A part of a segment that begins at an append.
 struct Window {
