@@ -199,9 +199,8 @@ impl Agent {
         let defer = settings.check_update_interval;
         let defer = defer / 2 + defer.mul_f64(rand::random::<f64>());
         let status = report.status.as_str();
-        let at_once = self.with_local(|local| {
-            local.update_check(&report.check_id, status, &output, defer, Instant::now())
-        });
+        let at_once =
+            self.with_local(|local| local.update_check(&report.check_id, status, &output, defer, Instant::now()));
         if at_once {
             tracing::debug!(check = %report.check_id, status, "check changed");
             self.shared.runners.changed.notify_waiters();

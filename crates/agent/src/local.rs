@@ -70,10 +70,25 @@ pub struct Identity {
 pub enum Step {
     Node(Box<RegisterRequest>),
     /// A service, with those of its checks that go with the same token.
-    Service { id: String, token: String, checks: Vec<String>, request: Box<RegisterRequest> },
-    Check { id: String, token: String, request: Box<RegisterRequest> },
-    RemoveService { id: String, request: DeregisterRequest },
-    RemoveCheck { id: String, request: DeregisterRequest },
+    Service {
+        id: String,
+        token: String,
+        checks: Vec<String>,
+        request: Box<RegisterRequest>,
+    },
+    Check {
+        id: String,
+        token: String,
+        request: Box<RegisterRequest>,
+    },
+    RemoveService {
+        id: String,
+        request: DeregisterRequest,
+    },
+    RemoveCheck {
+        id: String,
+        request: DeregisterRequest,
+    },
 }
 
 impl Step {

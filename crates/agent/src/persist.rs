@@ -194,7 +194,8 @@ mod tests {
     fn an_old_state_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let persist = Persist::new(Some(dir.path().to_owned()));
-        let kept = PersistedState { check_id: "c".into(), expires: 100, status: "passing".into(), ..Default::default() };
+        let kept =
+            PersistedState { check_id: "c".into(), expires: 100, status: "passing".into(), ..Default::default() };
         persist.save_state(&kept).unwrap();
         assert_eq!(persist.state("c", 99).unwrap().status, "passing");
         assert!(persist.state("c", 100).is_none());

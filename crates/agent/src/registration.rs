@@ -67,9 +67,8 @@ impl Agent {
             self.add_check(check, Some(&service), token, source)?;
         }
         if replace_checks {
-            let old: Vec<String> = self.with_local(|local| {
-                local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect()
-            });
+            let old: Vec<String> = self
+                .with_local(|local| local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect());
             for id in old.iter().filter(|id| !kept.contains(id) && !id.starts_with(SERVICE_MAINTENANCE)) {
                 self.drop_check(id);
             }
@@ -193,13 +192,7 @@ impl Agent {
         self.start_check(check, shown, token, source)
     }
 
-    fn start_check(
-        &self,
-        check: CheckType,
-        mut shown: HealthCheck,
-        token: &str,
-        source: Source,
-    ) -> Result<(), Error> {
+    fn start_check(&self, check: CheckType, mut shown: HealthCheck, token: &str, source: Source) -> Result<(), Error> {
         let id = shown.check_id.clone();
         // A registration over an existing check keeps what is known, so that the catalog does not flap.
         let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
@@ -301,8 +294,12 @@ impl Agent {
         if self.with_local(|local| local.check(&check.check_id).is_some()) {
             return;
         }
-        let persisted =
-            PersistedCheck { check: Some(check.clone()), chk_type: None, token: token.to_owned(), source: String::new() };
+        let persisted = PersistedCheck {
+            check: Some(check.clone()),
+            chk_type: None,
+            token: token.to_owned(),
+            source: String::new(),
+        };
         if let Err(error) = self.shared.persist.save_check(&persisted) {
             tracing::error!(%error, "maintenance will not outlast a restart");
         }
@@ -370,8 +367,8 @@ impl Agent {
         }
         for kept in self.shared.persist.checks() {
             let Some(mut shown) = kept.check else { continue };
-            let is_orphan = !shown.service_id.is_empty()
-                && self.with_local(|local| local.service(&shown.service_id).is_none());
+            let is_orphan =
+                !shown.service_id.is_empty() && self.with_local(|local| local.service(&shown.service_id).is_none());
             if is_orphan {
                 tracing::warn!(check = %shown.check_id, "a persisted check has lost its service; removed");
                 self.shared.persist.remove_check(&shown.check_id);
@@ -417,9 +414,7 @@ fn worst(checks: &[Arc<HealthCheck>]) -> &'static str {
 }
 
 fn unknown_service(id: &str) -> Error {
-    Error::not_found(format!(
-        "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
-    ))
+    Error::not_found(format!("Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."))
 }
 
 fn unknown_check(id: &str) -> Error {

@@ -27,7 +27,9 @@ const REPORTS_MAX: usize = 256;
 enum Running {
     Ttl(TtlRunner),
     /// Held for its drop.
-    Probe { _runner: Runner },
+    Probe {
+        _runner: Runner,
+    },
 }
 
 /// Everything that runs.

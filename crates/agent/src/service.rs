@@ -125,8 +125,11 @@ fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), String> {
         reason.strip_prefix("Service ").map(str::to_owned).unwrap_or(reason)
     })?;
     match meta.keys().find(|key| key.starts_with(RESERVED_META)) {
-        Some(key) => Err(format!("Couldn't load metadata pair ('{key}', '{}'): Key prefix '{RESERVED_META}' is \
-                                  reserved for internal use", meta[key])),
+        Some(key) => Err(format!(
+            "Couldn't load metadata pair ('{key}', '{}'): Key prefix '{RESERVED_META}' is \
+                                  reserved for internal use",
+            meta[key]
+        )),
         None => Ok(()),
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use acl::{AllowAll, Authorizer};
 use rand::Rng;
 use server::{Error, ReadMode, ReadOptions};
+use state::Command;
 use state::catalog::{CatalogNodeServiceList, NodeQuery};
 use state::health::HealthNodeChecks;
-use state::Command;
 use tokio::time::Instant;
 
 use crate::Agent;
@@ -101,4 +101,3 @@ async fn push(agent: &Agent) -> bool {
     }
     all
 }
-

@@ -4,10 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use acl::AllowAll;
 use agent::local::Source;
+use agent::logbook::Logbook;
+use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
@@ -20,6 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{COMPATIBLE_VERSION, definitions, node_id, settings};
+
+/// How often the state is counted for the metrics, as in the reference.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs an agent until it is told to stop; returns the exit code.
 pub fn run(arguments: &[String]) -> u8 {
@@ -53,16 +58,32 @@ pub fn run(arguments: &[String]) -> u8 {
 enum Order {
     Reload(Option<oneshot::Sender<Result<(), String>>>),
     /// Stop; gracefully, or as a signal that says not to leave.
-    Stop { graceful: bool },
+    Stop {
+        graceful: bool,
+    },
 }
 
 async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) -> u8 {
     let started = SystemTime::now();
-    start_logging(&runtime);
+    let logbook = match settings::logbook(&runtime)
+        .and_then(|config| Logbook::install(config).map_err(|error| format!("Failed to setup logging: {error}")))
+    {
+        Ok(logbook) => logbook,
+        Err(error) => {
+            eprintln!("==> {error}");
+            return 1;
+        }
+    };
+    let telemetry = Telemetry::install(settings::telemetry(&runtime));
+    tokio::spawn(Arc::clone(&telemetry).run());
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    match start(runtime, started, arguments).await {
+    let seen = Seen { telemetry, logbook: Arc::clone(&logbook) };
+    let ended = start(runtime, started, arguments, seen).await;
+    // Lines that still wait for the banner belong to whoever looks for the reason.
+    logbook.release();
+    match ended {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "the agent cannot start");
@@ -72,7 +93,14 @@ async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) 
     }
 }
 
-async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) -> Result<u8, String> {
+/// Through what a running agent is watched.
+#[derive(Clone)]
+struct Seen {
+    telemetry: Arc<Telemetry>,
+    logbook: Arc<Logbook>,
+}
+
+async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, seen: Seen) -> Result<u8, String> {
     if !runtime.server {
         return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
     }
@@ -99,7 +127,8 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
     let api = {
         let runtime = shown.lock();
         let hooks = hooks(&shown, &node_id, &orders);
-        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), hooks))
+        let watched = (Arc::clone(&seen.telemetry), Arc::clone(&seen.logbook));
+        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), watched, hooks))
     };
     let mut listeners = Vec::new();
     let (http, mode) = {
@@ -129,18 +158,19 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
     for listen in dns_addresses {
         // The reference serves DNS on sockets only.
         if let Listen::Socket(address) = listen {
-            let sockets =
-                dns::bind(address, 1).map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+            let sockets = dns::bind(address, 1).map_err(|error| format!("Failed to listen on {address}: {error}"))?;
             tokio::spawn(dns::serve(sockets, sources.clone(), dns_stop.clone()));
         }
     }
     listen_for_signals(&orders, &shown)?;
     say_hello(&shown.lock(), &node_id);
+    seen.logbook.release();
+    tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
     let graceful = loop {
         match inbox.recv().await {
             Some(Order::Reload(answer)) => {
-                let done = reload(&arguments, &shown, &agent, &api, &dns_settings);
+                let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
                 if let Err(error) = &done {
                     tracing::error!(%error, "the configuration was not reloaded");
                 }
@@ -220,6 +250,7 @@ fn reload(
     agent: &Agent,
     api: &Api,
     dns_settings: &ArcSwap<dns::Settings>,
+    seen: &Seen,
 ) -> Result<(), String> {
     let flags = Flags::parse(arguments).map_err(|error| error.to_string())?;
     let loaded = config::load_here(flags).map_err(|error| error.to_string())?;
@@ -232,6 +263,8 @@ fn reload(
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
     dns_settings.store(Arc::new(names));
+    seen.logbook.set_level(settings::logbook(&loaded.runtime)?.level);
+    seen.telemetry.set_filter(settings::telemetry(&loaded.runtime).filter);
     *shown.lock() = loaded.runtime;
     tracing::info!("configuration reloaded");
     Ok(())
@@ -257,13 +290,22 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
     Ok(())
 }
 
-fn start_logging(runtime: &Runtime) {
-    let level = runtime.logging.level.to_lowercase();
-    let level = match level.as_str() {
-        "trace" | "debug" | "info" | "warn" | "error" => level,
-        _ => "info".to_owned(),
-    };
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).try_init();
+/// Sets the gauges of the server and of what the state holds, once in each interval of the metrics.
+async fn report(server: Server, datacenter: String) {
+    loop {
+        server.report();
+        let state = server.state();
+        // The walk over all instances is short, but not so short that a worker thread should do it.
+        let counted = tokio::task::spawn_blocking(move || StateUsage {
+            services: state::usage::services(&state),
+            kv_entries: state::usage::keys(&state),
+            members: Members { servers: 1, clients: 0 },
+        });
+        if let Ok(usage) = counted.await {
+            record_usage(&datacenter, &usage);
+        }
+        tokio::time::sleep(REPORT_INTERVAL).await;
+    }
 }
 
 /// What the reference prints when it is up; scripts wait for the last line.

@@ -72,9 +72,7 @@ pub fn service(written: &written::ServiceDefinition) -> ServiceDefinition {
         tagged_addresses: written
             .tagged_addresses
             .iter()
-            .map(|(name, place)| {
-                (name.clone(), ServiceAddress { address: place.address.clone(), port: place.port })
-            })
+            .map(|(name, place)| (name.clone(), ServiceAddress { address: place.address.clone(), port: place.port }))
             .collect(),
         meta: written.meta.clone(),
         port: written.port,

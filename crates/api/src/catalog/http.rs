@@ -104,7 +104,11 @@ fn own_datacenter(api: &Api, datacenter: &mut String) -> Result<(), Failure> {
 async fn datacenters(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     datacenter(api, req)?;
     let reply = Reply::json(&[&api.settings.datacenter]);
-    Ok(if req.has("cached") && api.settings.use_cache { reply.with_header(crate::http::X_CACHE, "MISS") } else { reply })
+    Ok(if req.has("cached") && api.settings.use_cache {
+        reply.with_header(crate::http::X_CACHE, "MISS")
+    } else {
+        reply
+    })
 }
 
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

@@ -6,9 +6,7 @@ use state::catalog::{NodeQuery, NodesQuery};
 use state::coordinate::{Coord, Coordinate, CoordinateListNodes, CoordinateNode};
 
 use crate::Api;
-use crate::http::{
-    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query,
-};
+use crate::http::{Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query};
 
 /// The routes of this concept.
 #[must_use]
@@ -87,10 +85,17 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
         return Err(Failure::bad_request("Missing node name"));
     }
     let segment = req.param("segment").map(str::to_owned);
-    serve_query(api, req, asker, &CoordinateNode(NodeQuery { node, ..NodeQuery::default() }), None, |mut coordinates| {
-        coordinates.retain(|coordinate| segment.as_ref().is_none_or(|segment| coordinate.segment == *segment));
-        Ok(if coordinates.is_empty() { Answered::Missing } else { Answered::json(&coordinates) })
-    })
+    serve_query(
+        api,
+        req,
+        asker,
+        &CoordinateNode(NodeQuery { node, ..NodeQuery::default() }),
+        None,
+        |mut coordinates| {
+            coordinates.retain(|coordinate| segment.as_ref().is_none_or(|segment| coordinate.segment == *segment));
+            Ok(if coordinates.is_empty() { Answered::Missing } else { Answered::json(&coordinates) })
+        },
+    )
     .await
 }
 

@@ -1,11 +1,14 @@
 //! `/v1/health`.
 
 use state::catalog::{NodeQuery, ServiceQuery};
-use state::health::{ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery};
+use state::health::{
+    ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
+};
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, serve_query, source,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, serve_query,
+    source,
 };
 
 /// The routes of this concept.

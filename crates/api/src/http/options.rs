@@ -98,8 +98,8 @@ fn consistency(api: &Api, req: &Request) -> Result<(ReadMode, bool, Option<Durat
     let mut defaults = !(stale || consistent || cached || req.has("leader"));
     let mut max_stale = None;
     if let Some(text) = req.filled("max_stale") {
-        let limit = GoDuration::parse(text)
-            .map_err(|_| Failure::bad_request(format!("Invalid max_stale value {text:?}")))?;
+        let limit =
+            GoDuration::parse(text).map_err(|_| Failure::bad_request(format!("Invalid max_stale value {text:?}")))?;
         if limit.0 > 0 {
             max_stale = Some(Duration::from_nanos(limit.0.unsigned_abs()));
             stale = true;

@@ -16,9 +16,9 @@ impl Filtering {
     /// Parses the expression, or refuses it in the reference's words.
     pub fn of(req: &Request, shape: &'static Shape) -> Result<Self, Failure> {
         let Some(text) = req.filled("filter") else { return Ok(Filtering(None)) };
-        Filter::parse(text, shape).map(|filter| Filtering(Some(filter))).map_err(|error| {
-            Failure::internal(format!("Failed to create boolean expression evaluator: {error}"))
-        })
+        Filter::parse(text, shape)
+            .map(|filter| Filtering(Some(filter)))
+            .map_err(|error| Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))
     }
 
     /// Whether a row stays.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,6 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::answer;
+use super::lenient::{BodyLength, Lenient};
 use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
@@ -191,7 +193,10 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let header_bytes = api.settings.max_header_bytes;
+    let length = BodyLength::default();
+    let stream = Lenient::new(stream, length.clone());
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        length.set(request.body().size_hint().exact());
         let api = Arc::clone(&api);
         async move {
             let (head, body) = request.into_parts();

@@ -8,7 +8,8 @@ use state::{Command, Index, Outcome};
 
 use crate::Api;
 use crate::http::{
-    Answer, Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error, serve_query,
+    Answer, Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error,
+    serve_query,
 };
 
 const LIMIT_PAGE: &str = "https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size";
@@ -16,12 +17,7 @@ const LIMIT_PAGE: &str = "https://developer.hashicorp.com/docs/agent/config/conf
 /// The routes of this concept.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    vec![Route {
-        pattern: "/v1/kv/",
-        methods: &["GET", "PUT", "DELETE"],
-        guard: Guard::Executed,
-        handler: serve,
-    }]
+    vec![Route { pattern: "/v1/kv/", methods: &["GET", "PUT", "DELETE"], guard: Guard::Executed, handler: serve }]
 }
 
 /// Each branch is boxed by itself, so that a parked read is not as large as the largest of them.
@@ -149,4 +145,3 @@ fn conflicting(req: &Request, flags: &[&str]) -> Result<(), Failure> {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     Err(Failure::new(StatusCode::BAD_REQUEST, format!("Conflicting flags: {query}\n")))
 }
-

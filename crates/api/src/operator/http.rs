@@ -160,8 +160,7 @@ async fn set_autopilot(api: &Api, req: &mut Request, asker: &Asker) -> Result<Re
             .ok_or_else(|| Failure::bad_request(format!("Error parsing cas value: {}", parse_uint_error(text))))?;
         config.modify_index = Index(index);
     }
-    let request =
-        AutopilotSetConfigRequest { datacenter: api.settings.datacenter.clone(), config, cas: cas.is_some() };
+    let request = AutopilotSetConfigRequest { datacenter: api.settings.datacenter.clone(), config, cas: cas.is_some() };
     match api.cluster.write(Command::Autopilot(request), &*asker.may).await? {
         Outcome::Decided(done) => Ok(Reply::json(&done)),
         _ => Ok(Reply::json(&true)),

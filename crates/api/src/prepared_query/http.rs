@@ -3,13 +3,13 @@
 use http::Method;
 use rand::seq::SliceRandom;
 use serde::Serialize;
+use state::Command;
 use state::catalog::CheckServiceNode;
+use state::coordinate::Source;
 use state::prepared_query::{
     CREATE, DELETE, DnsOptions, PreparedQuery, PreparedQueryExecute, PreparedQueryExplain, PreparedQueryGet,
     PreparedQueryList, PreparedQueryRequest, UPDATE,
 };
-use state::Command;
-use state::coordinate::Source;
 
 use crate::Api;
 use crate::http::{
@@ -136,9 +136,9 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     options.read.min_index = state::Index(0);
     let limit = match req.filled("limit") {
         None => 0,
-        Some(text) => text.parse::<i64>().map_err(|_| {
-            Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax"))
-        })?,
+        Some(text) => text
+            .parse::<i64>()
+            .map_err(|_| Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax")))?,
     };
     let own = Source { node: api.settings.node_name.clone(), ..Source::default() };
     let ip = source_ip(req).map(|ip| ip.to_string()).unwrap_or_default();
@@ -201,4 +201,3 @@ async fn explain(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     set_meta(&mut reply.headers, &server::QueryMeta { index: state::Index(1), ..found.meta }, true);
     Ok(reply)
 }
-

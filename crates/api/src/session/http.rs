@@ -7,9 +7,7 @@ use state::{Command, Outcome};
 use wire::duration::GoDuration;
 
 use crate::Api;
-use crate::http::{
-    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query,
-};
+use crate::http::{Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query};
 
 /// Bodies of session requests are small.
 const BODY_MAX: usize = 64 * 1024;

@@ -113,11 +113,8 @@ async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
         return read(api, req, asker, request, refusals).await;
     }
     datacenter(api, req)?;
-    let mut response = if refusals.is_empty() {
-        write(api, asker, request).await?
-    } else {
-        TxnResponse::failed(refusals)
-    };
+    let mut response =
+        if refusals.is_empty() { write(api, asker, request).await? } else { TxnResponse::failed(refusals) };
     response.redact(&*asker.may);
     let status = status(&response);
     Ok(Reply::json(&response).with_status(status))
@@ -232,4 +229,3 @@ async fn read(
 fn status(response: &TxnResponse) -> StatusCode {
     if response.errors.is_some() { StatusCode::CONFLICT } else { StatusCode::OK }
 }
-

@@ -38,25 +38,19 @@ pub(super) fn routes() -> Vec<Route> {
             pattern: "/v1/agent/check/pass/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/pass/", Status::Passing))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/pass/", Status::Passing)),
         },
         Route {
             pattern: "/v1/agent/check/warn/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/warn/", Status::Warning))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/warn/", Status::Warning)),
         },
         Route {
             pattern: "/v1/agent/check/fail/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/fail/", Status::Critical))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/fail/", Status::Critical)),
         },
         Route {
             pattern: "/v1/agent/check/update/",
@@ -93,9 +87,8 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     let body = decode::whole(req).await?;
     let definition: CheckDefinition =
         decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
-    let name = api.agent.with_local(|local| {
-        local.service(&definition.service_id).map(|local| local.service.service.clone())
-    });
+    let name =
+        api.agent.with_local(|local| local.service(&definition.service_id).map(|local| local.service.service.clone()));
     let resource = match &name {
         Some(name) => Resource::Service(name),
         None => Resource::Node(&api.settings.node_name),
