@@ -42,11 +42,7 @@ impl Drop for Agent {
 pub fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| match std::env::var("CONFORMANCE_HTTP") {
-        Ok(http) => Agent {
-            http: resolve(&http),
-            dns: std::env::var("CONFORMANCE_DNS").ok().map(|dns| resolve(&dns)),
-            leash: None,
-        },
+        Ok(http) => Agent::at(resolve(&http), std::env::var("CONFORMANCE_DNS").ok().map(|dns| resolve(&dns))),
         Err(_) => start_agent(&[]),
     })
 }
@@ -126,8 +122,15 @@ fn resolve(address: &str) -> SocketAddr {
 }
 
 impl Agent {
+    /// An agent that somebody else started, and ends.
+    #[must_use]
+    pub fn at(http: SocketAddr, dns: Option<SocketAddr>) -> Self {
+        Self { http, dns, leash: None }
+    }
+
     /// Whether it has a leader and its own node has reached the catalog with its health check.
-    fn is_ready(&self) -> bool {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         // A refused connection is "not yet"; anything after it must be an answer.
         TcpStream::connect(self.http).is_ok() && {
             let leader = self.get("/v1/status/leader").send();
