@@ -138,5 +138,28 @@ pub fn command_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         seeds.push(("msgpack_values", name, entry[1..].to_vec()));
         seeds.push(("log_entries", name, entry));
     }
+    for (name, command) in [
+        ("deregister", Command::Deregister(world::decode(r#"{"Node":"n1","ServiceID":"web"}"#))),
+        ("tombstone", Command::Tombstone(world::decode(r#"{"Op":"reap","ReapIndex":9}"#))),
+        (
+            "coordinates",
+            Command::CoordinateBatchUpdate(world::decode(
+                r#"[{"Node":"n1","Coord":{"Vec":[0,0,0,0,0,0,0,1],"Error":1.5,"Height":1e-5}}]"#,
+            )),
+        ),
+        (
+            "txn",
+            Command::Txn(world::decode(
+                r#"{"Ops":[{"KV":{"Verb":"cas","DirEnt":{"Key":"a/b","Value":"dg=="}}},
+                    {"Service":{"Verb":"set","Node":"n1","Service":{"ID":"web","Service":"web"}}},
+                    {"Node":{"Verb":"delete","Node":{"Node":"n2"}}},
+                    {"Check":{"Verb":"get","Check":{"Node":"n1","CheckID":"c"}}}]}"#,
+            )),
+        ),
+    ] {
+        let entry = codec::encode(&command).expect("memory takes it");
+        seeds.push(("msgpack_values", name, entry[1..].to_vec()));
+        seeds.push(("log_entries", name, entry));
+    }
     seeds
 }

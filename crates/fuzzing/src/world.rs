@@ -40,8 +40,8 @@ fn build() -> State {
     state
 }
 
-fn decode<T: DeserializeOwned>(text: &str) -> T {
-    wire::json::from_slice(text.as_bytes(), Options::STRICT).expect("the requests above are well-formed")
+pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> T {
+    wire::json::from_slice(text.as_bytes(), Options::STRICT).expect("our own requests are well-formed")
 }
 
 fn apply(state: &mut State, command: Command) {

@@ -74,9 +74,10 @@ impl Dice {
 
     fn mutated(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = seeds[self.below(seeds.len())].clone();
-        for _ in 0..=self.below(6) {
+        // Mostly one or two: what is changed too much is refused at once.
+        for _ in 0..[1, 1, 1, 2, 3, 6][self.below(6)] {
             let (at, end) = (self.cut(&bytes), self.cut(&bytes));
-            match self.below(8) {
+            match self.below(12) {
                 0 | 1 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
                 2 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'0'][self.below(7)],
                 3 => drop(bytes.drain(at.min(end)..at.max(end))),
@@ -90,12 +91,29 @@ impl Dice {
                     let part = self.part(&seeds[other]).to_vec();
                     bytes.splice(at.min(end)..at.max(end), part);
                 }
-                _ => bytes.truncate(at),
+                7 => bytes.truncate(at),
+                // A word for a word: what stands between punctuation is most of what texts are about.
+                _ => {
+                    let other = self.below(seeds.len());
+                    let from = self.cut(&seeds[other]);
+                    let by = &seeds[other][word(&seeds[other], from)];
+                    let token = TOKENS[self.below(TOKENS.len())];
+                    let by = if self.below(4) == 0 { token } else { by };
+                    bytes.splice(word(&bytes, at), by.iter().copied());
+                }
             }
             bytes.truncate(LENGTH_MAX);
         }
         bytes
     }
+}
+
+/// The run of letters and digits around a place.
+fn word(bytes: &[u8], at: usize) -> std::ops::Range<usize> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    let before = bytes[..at].iter().rev().take_while(|byte| is_part(byte)).count();
+    let after = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+    at - before..at + after
 }
 
 fn exercise(name: &str) {
