@@ -56,6 +56,12 @@ impl<S> Lenient<S> {
         Lenient { stream, place: Place::FirstLine, length, pending: Vec::new(), taken: 0 }
     }
 
+    /// Lets `bytes` be read before all others, as they are.
+    pub(super) fn rewind(&mut self, mut bytes: Vec<u8>) {
+        bytes.extend_from_slice(&self.pending[self.taken..]);
+        (self.pending, self.taken) = (bytes, 0);
+    }
+
     /// Follows the bytes that were read; gives them back if some of them had to be encoded.
     fn follow(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if let Place::Body { seen } = self.place {
@@ -147,7 +153,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
         buf.put_slice(&left[..fits]);
         this.taken += fits;
         if this.taken == this.pending.len() {
-            this.pending = Vec::new();
+            (this.pending, this.taken) = (Vec::new(), 0);
         }
         Poll::Ready(Ok(()))
     }
@@ -241,5 +247,11 @@ mod tests {
             out.extend_from_slice(&piece[..read]);
         }
         assert_eq!(out, b"GET /%22%C3%BC%22 HTTP/1.1\r\n\r\n");
+        for again in ["\"once\"", "twice"] {
+            lenient.rewind(again.into());
+            let mut read = vec![0; again.len()];
+            lenient.read_exact(&mut read).await.unwrap();
+            assert_eq!(read, again.as_bytes());
+        }
     }
 }

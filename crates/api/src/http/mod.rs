@@ -16,6 +16,7 @@ mod request;
 mod route;
 mod select;
 mod serve;
+mod socket;
 
 use std::net::IpAddr;
 
