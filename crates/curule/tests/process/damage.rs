@@ -105,7 +105,9 @@ fn a_flipped_byte_of_the_snapshot_is_named() {
         let name = dir.file_name().expect("it has a name").to_string_lossy().into_owned();
         name.split('-').nth(1).and_then(|index| index.parse::<u64>().ok())
     };
-    let newest = snapshots.iter().max_by_key(|dir| index(dir)).expect("snapshots were taken");
+    // The crash may have come while another was written.
+    let finished = snapshots.iter().filter(|dir| dir.extension().is_none());
+    let newest = finished.max_by_key(|dir| index(dir)).expect("snapshots were taken");
     for name in ["state.bin", "meta.json"] {
         let path = newest.join(name);
         let length = fs::metadata(&path).expect("it is there").len();

@@ -39,6 +39,7 @@ fn connect(to: SocketAddr) -> TcpStream {
 fn one_connection_too_many_is_told_so_and_the_count_returns() {
     let home = Home::dev().config(&format!("limits {{ http_max_conns_per_client = {CONNECTIONS} }}"));
     let agent = home.start();
+    let index = agent.get("/v1/catalog/services").send().index();
     for round in 0..3 {
         // Those that found the agent ready may still be on their way out.
         let mut held = Vec::new();
@@ -51,10 +52,16 @@ fn one_connection_too_many_is_told_so_and_the_count_returns() {
         connect(agent.http).read_to_string(&mut refused).expect("the refusal is sent whole");
         assert!(refused.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{refused:?}");
         assert!(refused.contains("too many concurrent connections"), "{refused:?}");
-        match round {
-            0 => drop(held),
-            // Halfway through a request, as clients end that crash.
-            _ => held.iter_mut().for_each(|stream| drop(stream.write_all(b"PUT /v1/kv/x HTTP/1.1\r\nContent-"))),
+        // However a client goes away, it is forgotten.
+        let last_words = match round {
+            0 => String::new(),
+            1 => "PUT /v1/kv/x HTTP/1.1\r\nContent-".to_owned(),
+            _ => format!("GET /v1/catalog/services?index={index}&wait=300s HTTP/1.1\r\nHost: a\r\n\r\n"),
+        };
+        held.iter_mut().for_each(|stream| stream.write_all(last_words.as_bytes()).expect("the agent takes it"));
+        if round == 2 {
+            // Parked queries hold their connections as others do.
+            assert!(!is_served(&mut connect(agent.http)));
         }
     }
     wait_until("the last ones are forgotten", || {
