@@ -1,5 +1,6 @@
 //! Registering, deregistering, maintenance: what the agent API does to local state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,6 +47,17 @@ impl Agent {
         source: Source,
         replace_checks: bool,
     ) -> Result<(), Error> {
+        self.put_service(definition, token, source, replace_checks).map(drop)
+    }
+
+    /// Registers a service; the ids of the checks that came with it.
+    fn put_service(
+        &self,
+        definition: &ServiceDefinition,
+        token: &str,
+        source: Source,
+        replace_checks: bool,
+    ) -> Result<Vec<String>, Error> {
         let service = definition.node_service();
         let checks: Vec<CheckType> = definition.all_checks().cloned().collect();
         for check in &checks {
@@ -96,7 +108,7 @@ impl Agent {
             local.put_service(service, token.to_owned(), source);
         });
         self.note_change();
-        Ok(())
+        Ok(kept)
     }
 
     /// Removes a service with its checks.
@@ -196,7 +208,8 @@ impl Agent {
         let id = shown.check_id.clone();
         // A registration over an existing check keeps what is known, so that the catalog does not flap.
         let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
-        if let Some(known) = known.filter(|_| check.status.is_empty()) {
+        // Compat: a status that is asked for wins over the API, and loses when configuration is read again.
+        if let Some(known) = known.filter(|_| check.status.is_empty() || source == Source::Config) {
             shown.status.clone_from(&known.status);
             shown.output.clone_from(&known.output);
         }
@@ -340,9 +353,11 @@ impl Agent {
         })
     }
 
-    /// Forgets what configuration files registered, before they are read again.
-    pub fn forget_configured(&self) {
-        let (services, checks): (Vec<String>, Vec<String>) = self.with_local(|local| {
+    /// Puts what configuration files say now in the place of what they said before.
+    ///
+    /// What they still say is never gone in between, and keeps what its checks found.
+    pub fn reload_configured(&self, services: &[ServiceDefinition], checks: &[CheckDefinition]) -> Result<(), Error> {
+        let (mut old_services, mut old_checks): (BTreeSet<String>, BTreeSet<String>) = self.with_local(|local| {
             let services = local.services().filter(|local| local.source == Source::Config);
             let checks = local.checks().filter(|local| local.source == Source::Config);
             (
@@ -350,13 +365,28 @@ impl Agent {
                 checks.map(|local| local.check.check_id.clone()).collect(),
             )
         });
-        for id in checks {
+        for definition in services {
+            let kept = self
+                .put_service(definition, &definition.token, Source::Config, false)
+                .map_err(|error| Error::failed(format!("Failed to register service {:?}: {error}", definition.name)))?;
+            old_checks.retain(|id| !kept.contains(id));
+            old_services.remove(&definition.node_service().id);
+        }
+        for definition in checks {
+            self.register_check(definition, &definition.token, Source::Config).map_err(|error| {
+                Error::failed(format!("Failed to register check {:?}: {error}", definition.check.name))
+            })?;
+            let CheckType { check_id, name, .. } = &definition.check;
+            old_checks.remove(if check_id.is_empty() { name } else { check_id });
+        }
+        for id in old_checks {
             self.drop_check(&id);
         }
-        for id in services {
-            self.with_local(|local| local.remove_service(&id));
+        for id in old_services {
+            self.deregister_service(&id)?;
         }
         self.note_change();
+        Ok(())
     }
 
     /// Registers what an earlier life of this agent kept.

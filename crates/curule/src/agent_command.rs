@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use acl::AllowAll;
-use agent::local::Source;
 use agent::logbook::Logbook;
 use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
@@ -229,21 +228,11 @@ fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order
     }
 }
 
-/// Registers the services and checks of configuration files.
+/// Registers the services and checks of configuration files, and forgets those that they no longer name.
 fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
-    for written in &runtime.service_definitions {
-        let definition = definitions::service(written);
-        agent
-            .register_service(&definition, &definition.token, Source::Config, true)
-            .map_err(|error| format!("Failed to register service {:?}: {error}", written.name))?;
-    }
-    for written in &runtime.check_definitions {
-        let definition = definitions::check(written);
-        agent
-            .register_check(&definition, &definition.token, Source::Config)
-            .map_err(|error| format!("Failed to register check {:?}: {error}", written.name))?;
-    }
-    Ok(())
+    let services: Vec<_> = runtime.service_definitions.iter().map(definitions::service).collect();
+    let checks: Vec<_> = runtime.check_definitions.iter().map(definitions::check).collect();
+    agent.reload_configured(&services, &checks).map_err(|error| error.to_string())
 }
 
 /// Reads the configuration again and applies what may change while running.
@@ -262,7 +251,6 @@ fn reload(
         tracing::warn!("{warning}");
     }
     let names = settings::dns(&loaded.runtime).map_err(|error| error.to_string())?;
-    agent.forget_configured();
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
     dns_settings.store(Arc::new(names));
