@@ -10,7 +10,7 @@ use state::catalog::{
 use crate::Api;
 use crate::http::{
     Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, datacenter, decode, node_meta,
-    serve_query, source,
+    read_options, serve_query, source,
 };
 
 /// The routes of this concept.
@@ -112,6 +112,7 @@ async fn datacenters(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Rep
 }
 
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let query = CatalogListNodes(NodesQuery {
         node_meta_filters: node_meta(req),
         source: source(api, req),
@@ -119,7 +120,7 @@ async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     });
     let filter = Filtering::of(req, state::catalog::node_shape())?;
     let key = answer_key(req, "nodes");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut nodes| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut nodes| {
         filter.retain_arcs(&mut nodes);
         Ok(Answered::json(&nodes))
     })
@@ -127,10 +128,11 @@ async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 }
 
 async fn services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let query = CatalogListServices(NodesQuery { node_meta_filters: node_meta(req), ..NodesQuery::default() });
     let filter = Filtering::of(req, state::catalog::service_node_shape())?;
     let key = answer_key(req, "services");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut rows| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut rows| {
         filter.retain(&mut rows);
         Ok(Answered::json(&tags_by_name(&rows)))
     })
@@ -144,6 +146,7 @@ async fn service(
     prefix: &'static str,
     connect: bool,
 ) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let name = req.rest(prefix).to_owned();
     if name.is_empty() {
         return Err(Failure::bad_request("Missing service name"));
@@ -162,7 +165,7 @@ async fn service(
     });
     let filter = Filtering::of(req, state::catalog::service_node_shape())?;
     let key = answer_key(req, "service");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut rows| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut rows| {
         filter.retain(&mut rows);
         Ok(Answered::json(&rows))
     })
@@ -170,6 +173,7 @@ async fn service(
 }
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/catalog/node/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
@@ -177,7 +181,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
     let query = CatalogNodeServices(NodeQuery { node, ..NodeQuery::default() });
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
     let key = answer_key(req, "node");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut found| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut found| {
         if let Some(found) = &mut found {
             found.services.retain(|_, service| filter.keeps(&**service));
         }
@@ -187,6 +191,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
 }
 
 async fn node_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/catalog/node-services/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
@@ -195,7 +200,7 @@ async fn node_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Re
     let query = CatalogNodeServiceList(NodeQuery { node, merge_central_config, ..NodeQuery::default() });
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
     let key = answer_key(req, "node-services");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut found| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut found| {
         filter.retain_arcs(&mut found.services);
         Ok(Answered::json(&found))
     })

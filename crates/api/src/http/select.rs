@@ -6,7 +6,7 @@ use std::sync::Arc;
 use filter::{Filter, Record, Shape};
 use state::coordinate::Source;
 
-use super::{Failure, Request};
+use super::{Failure, Request, failed};
 use crate::Api;
 
 /// `?filter`, parsed for one kind of row. Without the parameter everything is kept.
@@ -16,9 +16,9 @@ impl Filtering {
     /// Parses the expression, or refuses it in the reference's words.
     pub fn of(req: &Request, shape: &'static Shape) -> Result<Self, Failure> {
         let Some(text) = req.filled("filter") else { return Ok(Filtering(None)) };
-        Filter::parse(text, shape)
-            .map(|filter| Filtering(Some(filter)))
-            .map_err(|error| Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))
+        Filter::parse(text, shape).map(|filter| Filtering(Some(filter))).map_err(|error| {
+            failed(req, Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))
+        })
     }
 
     /// Whether a row stays.

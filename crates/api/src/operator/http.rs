@@ -78,6 +78,7 @@ struct RaftConfiguration {
 
 async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
+    datacenter(api, req)?;
     let servers = api.cluster.raft_configuration();
     let servers = servers
         .into_iter()
@@ -99,6 +100,7 @@ async fn autopilot_configuration(api: &Api, req: &mut Request, asker: &Asker) ->
         return set_autopilot(api, req, asker).await;
     }
     let options = read_options(api, req)?;
+    datacenter(api, req)?;
     let found = api.cluster.read(&AutopilotGet {}, &options.read, &asker.may).await?;
     Ok(Reply::json(&found.answer.unwrap_or_default()))
 }
@@ -194,6 +196,7 @@ struct OperatorHealth {
 }
 
 async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     let servers: Vec<_> = api
         .cluster
@@ -251,6 +254,7 @@ struct AutopilotState {
 }
 
 async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     let known = api.cluster.raft_configuration();
     let leader = known.iter().find(|server| server.leader).map(|server| server.id.clone()).unwrap_or_default();
@@ -296,6 +300,7 @@ struct Usage {
 }
 
 async fn usage(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    // Compat: the datacenter is not looked at.
     let options = read_options(api, req)?;
     let found = api.cluster.read(&OperatorUsage(NodesQuery::default()), &options.read, &asker.may).await?;
     let usage = BTreeMap::from([(api.settings.datacenter.clone(), found.answer)]);

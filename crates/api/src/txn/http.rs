@@ -216,6 +216,7 @@ async fn read(
         let body = ReadResponse { results: None, errors: Some(refusals), meta };
         return Ok(Reply::json(&body).with_status(StatusCode::CONFLICT));
     }
+    datacenter(api, req)?;
     let answer = api.cluster.read(&TxnRead { ops: request.ops }, &options.read, &asker.may).await?;
     let status = status(&answer.answer);
     let TxnResponse { results, errors } = answer.answer;
