@@ -20,18 +20,29 @@ pub struct ServiceDefinition {
     pub name: String,
     pub tags: Vec<String>,
     pub address: String,
+    #[serde(alias = "tagged_addresses")]
     pub tagged_addresses: BTreeMap<String, ServiceAddress>,
     pub meta: BTreeMap<String, String>,
     pub port: i64,
     pub socket_path: String,
     pub check: Option<CheckType>,
+    #[serde(deserialize_with = "check_types")]
     pub checks: Vec<CheckType>,
     pub weights: Option<Weights>,
     pub token: String,
+    #[serde(alias = "enable_tag_override")]
     pub enable_tag_override: bool,
     pub proxy: Option<Proxy>,
     pub connect: Option<ServiceConnect>,
     pub locality: Option<Locality>,
+}
+
+/// The list has a name of its own in the reference's errors.
+fn check_types<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckType>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "structs.CheckTypes")]
+    struct CheckTypes(Vec<CheckType>);
+    CheckTypes::deserialize(deserializer).map(|list| list.0)
 }
 
 /// Metadata keys with this prefix are the agent's own.

@@ -107,7 +107,7 @@ async fn autopilot_configuration(api: &Api, req: &mut Request, asker: &Asker) ->
 
 /// `api.AutopilotConfiguration` as a client sends it: what is left out takes its default.
 #[derive(Debug, Deserialize)]
-#[serde(default, rename = "AutopilotConfiguration", rename_all = "PascalCase")]
+#[serde(default, rename = "api.AutopilotConfiguration", rename_all = "PascalCase")]
 struct SentConfig {
     cleanup_dead_servers: bool,
     last_contact_threshold: GoDuration,

@@ -60,7 +60,11 @@ pub fn routes() -> Vec<Route> {
 
 /// The body of a create request. What is not given is the agent's default.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(
+    default,
+    rename = "Session|Alias|struct { LockDelay interface {}; *structs.Alias }",
+    rename_all = "PascalCase"
+)]
 struct Create {
     name: String,
     node: Option<String>,
@@ -125,11 +129,11 @@ async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     // Compat: `Checks` is the old name of `NodeChecks`; when either is given the default goes away.
     let node_checks = match (asked.node_checks, asked.checks) {
         (None, None) => Some(vec!["serfHealth".to_owned()]),
-        (Some(checks), None) | (None, Some(checks)) => Some(checks).filter(|checks| !checks.is_empty()),
+        (Some(checks), None) | (None, Some(checks)) => Some(checks),
         (Some(mut checks), Some(old)) => {
             let new: Vec<_> = old.into_iter().filter(|check| !checks.contains(check)).collect();
             checks.extend(new);
-            Some(checks).filter(|checks| !checks.is_empty())
+            Some(checks)
         }
     };
     let session = Session {

@@ -112,6 +112,7 @@ pub struct RegisterRequest {
     pub node_meta: Option<StringMap>,
     pub service: Option<Arc<NodeService>>,
     pub check: Option<HealthCheck>,
+    #[serde(deserialize_with = "health_checks")]
     pub checks: Vec<HealthCheck>,
     /// Leaves an existing node as it is.
     pub skip_node_update: bool,
@@ -122,9 +123,17 @@ pub struct RegisterRequest {
     pub modify_index: Index,
 }
 
+/// The list has a name of its own in the reference's errors.
+fn health_checks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HealthCheck>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "structs.HealthChecks")]
+    struct HealthChecks(Vec<HealthCheck>);
+    HealthChecks::deserialize(deserializer).map(|list| list.0)
+}
+
 /// Log message type 1: removes a service, a check, or a whole node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "DeregisterRequest|Alias", rename_all = "PascalCase")]
 pub struct DeregisterRequest {
     pub datacenter: String,
     pub node: String,

@@ -86,7 +86,7 @@ async fn list(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
 async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
     let definition: CheckDefinition =
-        decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     let name =
         api.agent.with_local(|local| local.service(&definition.service_id).map(|local| local.service.service.clone()));
     let resource = match &name {
@@ -131,7 +131,7 @@ async fn heartbeat(
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "checkUpdate", rename_all = "PascalCase")]
+#[serde(default, rename = "agent.checkUpdate", rename_all = "PascalCase")]
 struct Update {
     status: String,
     output: String,

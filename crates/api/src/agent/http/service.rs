@@ -106,7 +106,7 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     let replace = matches!(req.param("replace-existing-checks"), Some("" | "true"));
     let body = decode::whole(req).await?;
     let definition: ServiceDefinition =
-        decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     definition.validate()?;
     asker.may.require(Need::write(Resource::Service(&definition.name)))?;
     let id = definition.node_service().id;
