@@ -32,6 +32,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use crate::cluster::Cluster;
+pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
 pub use crate::registration::Health;
 pub use crate::runners::Counts;

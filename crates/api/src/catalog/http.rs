@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use state::Command;
 use state::catalog::{
-    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceNodes,
+    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceNodes,
     DeregisterRequest, NodeQuery, NodesQuery, RegisterRequest, ServiceQuery, tags_by_name,
 };
 
@@ -61,6 +61,12 @@ pub fn routes() -> Vec<Route> {
             handler: |api, req, asker| Box::pin(service(api, req, asker, "/v1/catalog/connect/", true)),
         },
         Route {
+            pattern: "/v1/catalog/gateway-services/",
+            methods: &["GET"],
+            guard,
+            handler: |api, req, asker| Box::pin(gateway_services(api, req, asker)),
+        },
+        Route {
             pattern: "/v1/catalog/node/",
             methods: &["GET"],
             guard,
@@ -78,7 +84,7 @@ pub fn routes() -> Vec<Route> {
 async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
     let mut request: RegisterRequest =
-        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Register(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))
@@ -87,10 +93,17 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
 async fn deregister(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
     let mut request: DeregisterRequest =
-        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Deregister(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))
+}
+
+/// Compat: of the fields that only the Enterprise edition has, these routes know the namespace by name.
+fn undecoded(error: &str) -> Failure {
+    let is_namespace = error == "json: unknown field \"Namespace\"";
+    let hint = if is_namespace { " - Namespaces are a Consul Enterprise feature" } else { "" };
+    Failure::bad_request(format!("Request decode failed: {error}{hint}"))
 }
 
 /// Compat: these two take the datacenter from the body.
@@ -170,6 +183,16 @@ async fn service(
         Ok(Answered::json(&rows))
     })
     .await
+}
+
+async fn gateway_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
+    let gateway = req.rest("/v1/catalog/gateway-services/").to_owned();
+    if gateway.is_empty() {
+        return Err(Failure::bad_request("Missing gateway name"));
+    }
+    let query = CatalogGatewayServices(ServiceQuery { service_name: gateway, ..ServiceQuery::default() });
+    serve_query(api, req, asker, &options, &query, None, |services| Ok(Answered::json(&services))).await
 }
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

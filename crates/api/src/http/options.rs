@@ -178,6 +178,7 @@ const TENANCY_IGNORED: &[&str] = &[
     "/v1/coordinate/datacenters",
     "/v1/event/fire/",
     "/v1/event/list",
+    "/v1/internal/acl/authorize",
     "/v1/operator/autopilot/",
     "/v1/operator/keyring",
     "/v1/operator/raft/configuration",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acl::Access;
+use acl::{Access, Need, Resource};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
@@ -27,6 +27,18 @@ pub fn routes() -> Vec<Route> {
             methods: &["GET"],
             guard: Guard::Operator(Access::Read),
             handler: |api, req, asker| Box::pin(raft_configuration(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/raft/peer",
+            methods: &["DELETE"],
+            guard: Guard::Handler("operator:write, once it is known what is asked"),
+            handler: |api, req, asker| Box::pin(remove_peer(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/raft/transfer-leader",
+            methods: &["POST"],
+            guard: Guard::Operator(Access::Write),
+            handler: |api, req, asker| Box::pin(transfer_leader(api, req, asker)),
         },
         Route {
             pattern: "/v1/operator/autopilot/configuration",
@@ -93,6 +105,46 @@ async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Res
         })
         .collect();
     Ok(Reply::json(&RaftConfiguration { servers, index: 0 }))
+}
+
+async fn remove_peer(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let id = match (req.param("id"), req.param("address")) {
+        (None, None) => {
+            return Err(Failure::bad_request(
+                "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+            ));
+        }
+        (Some(_), Some(_)) => return Err(Failure::bad_request("Must specify only one of ?id or ?address")),
+        (Some(id), None) => Ok(id.to_owned()),
+        (None, Some(address)) => Err(address.to_owned()),
+    };
+    datacenter(api, req)?;
+    asker.may.require(Need::write(Resource::Operator))?;
+    let servers = api.cluster.raft_configuration();
+    let found = servers.iter().find(|server| match &id {
+        Ok(id) => server.id == *id,
+        Err(address) => server.address == *address,
+    });
+    let Some(server) = found else {
+        let asked = match &id {
+            Ok(id) => format!("id {id:?}"),
+            Err(address) => format!("address {address:?}"),
+        };
+        return Err(Failure::internal(format!("{asked} was not found in the Raft configuration")));
+    };
+    api.cluster.remove_server(&server.id)?;
+    Ok(Reply::empty())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Transferred {
+    success: bool,
+}
+
+async fn transfer_leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    api.cluster.transfer_leadership(req.filled("id"))?;
+    Ok(Reply::json(&Transferred { success: true }))
 }
 
 async fn autopilot_configuration(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

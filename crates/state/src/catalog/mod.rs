@@ -39,7 +39,7 @@ pub use self::proxy::{
     AccessLogs, Expose, ExposePath, MeshGateway, Proxy, ServiceConnect, TransparentProxy, Upstream, faults, faults_text,
 };
 pub use self::query::{
-    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceList,
+    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceList,
     CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
 };
 pub(crate) use self::query::{may_read, no_peer};
