@@ -19,6 +19,7 @@ mod registration;
 mod runners;
 pub mod service;
 mod settings;
+mod sidecar;
 mod sync;
 pub mod telemetry;
 

@@ -91,6 +91,7 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
         enable_local_script_checks: checks.enable_local_scripts,
         enable_remote_script_checks: checks.enable_remote_scripts,
         disable_coordinates: runtime.disable_coordinates,
+        sidecar_ports: runtime.ports.sidecar_min..=runtime.ports.sidecar_max,
     }
 }
 

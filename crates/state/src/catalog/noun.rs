@@ -99,6 +99,19 @@ pub struct NodeService {
     pub modify_index: Index,
 }
 
+impl NodeService {
+    /// Adds the tagged addresses that an IP address implies, as agents do before they register a service.
+    pub fn imply_addresses(&mut self) {
+        let Ok(ip) = self.address.parse::<std::net::IpAddr>() else { return };
+        let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+        let addresses = self.tagged_addresses.get_or_insert_default();
+        for network in ["lan", "wan"] {
+            let implied = ServiceAddress { address: self.address.clone(), port: self.port };
+            addresses.entry(format!("{network}_{family}")).or_insert(implied);
+        }
+    }
+}
+
 /// Log message type 0: upserts a node, optionally a service on it, optionally checks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

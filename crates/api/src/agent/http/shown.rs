@@ -31,9 +31,9 @@ pub(super) struct AgentService<'a> {
     proxy: Option<&'a Proxy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connect: Option<&'a ServiceConnect>,
+    datacenter: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     locality: Option<&'a Locality>,
-    datacenter: &'a str,
 }
 
 static NO_META: BTreeMap<String, String> = BTreeMap::new();
