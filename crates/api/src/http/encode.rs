@@ -63,6 +63,14 @@ pub(super) fn failure(failure: Failure) -> Wire {
     build(failure.status, headers, full(text))
 }
 
+/// A request that is no HTTP; the connection ends with it.
+pub(super) fn malformed(text: &'static str) -> Wire {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, PLAIN);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    build(StatusCode::BAD_REQUEST, headers, full(Bytes::from_static(text.as_bytes())))
+}
+
 /// A status and nothing else.
 pub(super) fn bare(status: StatusCode) -> Wire {
     build(status, HeaderMap::new(), full(Bytes::new()))
@@ -215,7 +223,7 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT_ENCODING;
 
-    use super::{accepts_gzip, indenteded};
+    use super::{accepts_gzip, indented};
 
     #[test]
     fn json_is_indented_like_go_does() {

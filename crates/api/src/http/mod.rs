@@ -7,6 +7,7 @@
 pub mod decode;
 mod encode;
 mod failure;
+mod lenient;
 mod options;
 mod path;
 mod read;
@@ -15,6 +16,7 @@ mod request;
 mod route;
 mod select;
 mod serve;
+mod socket;
 
 use std::net::IpAddr;
 
@@ -47,6 +49,9 @@ pub async fn answer(
     body: Incoming,
     remote: Option<std::net::SocketAddr>,
 ) -> Wire {
+    if let Some(text) = malformed(&head) {
+        return encode::malformed(text);
+    }
     let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
     if api.settings.printable_paths_only && !is_printable(&path) {
         return encode::bare(StatusCode::BAD_REQUEST);
@@ -82,6 +87,14 @@ pub async fn answer(
             wire
         }
     }
+}
+
+/// Requests that Go's server refuses before any handler sees them.
+fn malformed(head: &http::request::Parts) -> Option<&'static str> {
+    if head.version == http::Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
+        return Some("400 Bad Request: missing required Host header");
+    }
+    (!path::is_decodable(head.uri.path())).then_some("400 Bad Request")
 }
 
 async fn dispatch(api: &Api, route: &Route, req: &mut Request) -> Result<Reply, Failure> {
