@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use acl::{Authorizer, Need, Resource};
 use bytes::Bytes;
-use server::{Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Server, SharedAnswer};
+use server::{
+    Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Registration, Server, SharedAnswer,
+};
 use state::coordinate::Coordinate;
 use state::session::Session;
-use state::{Command, Index, Outcome, Query, Seen, State};
+use state::{Command, Index, Outcome, Query, Seen, State, Topic};
 
 use crate::coordinates::{CoordinateBatches, Coordinates};
 
@@ -88,6 +90,14 @@ impl Cluster {
     #[must_use]
     pub fn state(&self) -> Arc<State> {
         self.server().state()
+    }
+
+    /// [`Registration::touched`] returns once another state was put in the place of the present one.
+    #[must_use]
+    pub fn watch_restore(&self) -> Registration {
+        let mut seen = Seen::default();
+        seen.note(Topic::Everything);
+        self.server().watch(&seen, &self.state())
     }
 
     /// The facts of an answer at an index.

@@ -475,7 +475,12 @@ mod tests {
     #[test]
     fn overridden_tags_are_the_catalogs() {
         let mut local = Local::default();
-        local.put_service(NodeService { enable_tag_override: true, ..service("web") }, String::new(), Source::Api, false);
+        local.put_service(
+            NodeService { enable_tag_override: true, ..service("web") },
+            String::new(),
+            Source::Api,
+            false,
+        );
         settle_all(&mut local);
         let theirs = NodeService { enable_tag_override: true, tags: vec!["x".into()], ..service("web") };
         local.compare(&identity(), Some(&identity().node), [&theirs], []);

@@ -179,7 +179,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let persist = Persist::new(Some(dir.path().to_owned()));
         let service = NodeService { id: "web/1".into(), service: "web".into(), ..NodeService::default() };
-        let kept = PersistedService { token: "t".into(), service: Some(service), source: "local".into(), ..PersistedService::default() };
+        let kept = PersistedService {
+            token: "t".into(),
+            service: Some(service),
+            source: "local".into(),
+            ..PersistedService::default()
+        };
         persist.save_service(&kept).unwrap();
         let file = std::fs::read_dir(dir.path().join("services")).unwrap().next().unwrap().unwrap();
         assert_eq!(file.file_name().len(), 64);

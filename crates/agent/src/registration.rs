@@ -400,7 +400,9 @@ impl Agent {
     pub(crate) fn load_persisted(&self) {
         for kept in self.shared.persist.services() {
             let Some(service) = kept.service else { continue };
-            self.with_local(|local| local.put_service(service, kept.token, Source::Api, kept.locally_registered_as_sidecar));
+            self.with_local(|local| {
+                local.put_service(service, kept.token, Source::Api, kept.locally_registered_as_sidecar)
+            });
         }
         for kept in self.shared.persist.checks() {
             let Some(mut shown) = kept.check else { continue };

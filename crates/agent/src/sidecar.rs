@@ -130,7 +130,8 @@ fn default_checks(sidecar: &NodeService) -> Vec<CheckType> {
         "" => &sidecar.proxy.local_service_address,
         address => address,
     };
-    let tcp = if host.contains(':') { format!("[{host}]:{}", sidecar.port) } else { format!("{host}:{}", sidecar.port) };
+    let tcp =
+        if host.contains(':') { format!("[{host}]:{}", sidecar.port) } else { format!("{host}:{}", sidecar.port) };
     let service_id = sidecar.id.strip_suffix(SUFFIX).unwrap_or(&sidecar.id);
     vec![
         CheckType {

@@ -6,8 +6,7 @@ use api::cli::{ServiceDefinitions, ToValidate};
 use config::definition as written;
 use config::{Flags, Sources};
 use state::catalog::{
-    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, TransparentProxy, Upstream,
-    Weights,
+    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, TransparentProxy, Upstream, Weights,
 };
 
 use crate::registration;
@@ -83,13 +82,10 @@ pub fn service(written: &written::ServiceDefinition) -> ServiceDefinition {
         token: written.token.expose().to_owned(),
         enable_tag_override: written.enable_tag_override,
         proxy: written.proxy.as_ref().map(proxy),
-        connect: written
-            .connect
-            .as_ref()
-            .map(|connect| Connect {
-                native: connect.native,
-                sidecar_service: connect.sidecar_service.as_deref().map(|sidecar| Box::new(service(sidecar))),
-            }),
+        connect: written.connect.as_ref().map(|connect| Connect {
+            native: connect.native,
+            sidecar_service: connect.sidecar_service.as_deref().map(|sidecar| Box::new(service(sidecar))),
+        }),
         locality: written
             .locality
             .as_ref()

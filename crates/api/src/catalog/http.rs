@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use state::Command;
 use state::catalog::{
-    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceNodes,
-    DeregisterRequest, NodeQuery, NodesQuery, RegisterRequest, ServiceQuery, tags_by_name,
+    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices,
+    CatalogServiceNodes, DeregisterRequest, NodeQuery, NodesQuery, RegisterRequest, ServiceQuery, tags_by_name,
 };
 
 use crate::Api;
@@ -83,8 +83,7 @@ pub fn routes() -> Vec<Route> {
 
 async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
-    let mut request: RegisterRequest =
-        decode::strict(&body).map_err(|error| undecoded(&error))?;
+    let mut request: RegisterRequest = decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Register(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))
@@ -92,8 +91,7 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
 
 async fn deregister(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
-    let mut request: DeregisterRequest =
-        decode::strict(&body).map_err(|error| undecoded(&error))?;
+    let mut request: DeregisterRequest = decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Deregister(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))

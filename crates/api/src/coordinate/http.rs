@@ -6,7 +6,9 @@ use state::catalog::{NodeQuery, NodesQuery};
 use state::coordinate::{Coord, Coordinate, CoordinateListNodes, CoordinateNode};
 
 use crate::Api;
-use crate::http::{Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query};
+use crate::http::{
+    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query,
+};
 
 /// The routes of this concept.
 #[must_use]

@@ -7,8 +7,8 @@ use state::health::{
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, read_options, serve_query,
-    source,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, read_options,
+    serve_query, source,
 };
 
 /// The routes of this concept.

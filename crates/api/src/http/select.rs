@@ -17,9 +17,8 @@ impl Filtering {
     /// without its usual beginning.
     pub fn of_rows(req: &Request, shape: &'static Shape, any_rows: bool) -> Result<Self, Failure> {
         let Some(text) = req.filled("filter") else { return Ok(Filtering(None)) };
-        filter::check_syntax(text).map_err(|error| {
-            Failure::internal(format!("Failed to create boolean expression evaluator: {error}"))
-        })?;
+        filter::check_syntax(text)
+            .map_err(|error| Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))?;
         if !any_rows {
             return Ok(Filtering(None));
         }

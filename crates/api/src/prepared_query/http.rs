@@ -14,8 +14,8 @@ use state::prepared_query::{
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, failed, method_not_allowed,
-    read_options, serve_query, set_meta,
+    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, failed,
+    method_not_allowed, read_options, serve_query, set_meta,
 };
 
 const SPECIFIC: &[&str] = &["GET", "PUT", "DELETE"];
@@ -155,7 +155,11 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     let found = found.map_err(|error| {
         let failure = failed(req, error.into());
         // Compat: a query that the agent's cache did not find is a failure of the cache.
-        if options.cached.is_some() { Failure { status: StatusCode::INTERNAL_SERVER_ERROR, ..failure } } else { failure }
+        if options.cached.is_some() {
+            Failure { status: StatusCode::INTERNAL_SERVER_ERROR, ..failure }
+        } else {
+            failure
+        }
     })?;
     let (executed, meta) = (found.answer, found.meta);
     let mut nodes = executed.nodes;

@@ -7,7 +7,9 @@ use state::{Command, Outcome};
 use wire::duration::GoDuration;
 
 use crate::Api;
-use crate::http::{Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query};
+use crate::http::{
+    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query,
+};
 
 /// Bodies of session requests are small.
 const BODY_MAX: usize = 64 * 1024;
@@ -60,11 +62,7 @@ pub fn routes() -> Vec<Route> {
 
 /// The body of a create request. What is not given is the agent's default.
 #[derive(Debug, Default, Deserialize)]
-#[serde(
-    default,
-    rename = "Session|Alias|struct { LockDelay interface {}; *structs.Alias }",
-    rename_all = "PascalCase"
-)]
+#[serde(default, rename = "Session|Alias|struct { LockDelay interface {}; *structs.Alias }", rename_all = "PascalCase")]
 struct Create {
     name: String,
     node: Option<String>,
@@ -177,7 +175,8 @@ async fn renew(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 async fn info(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let options = read_options(api, req)?;
     let session_id = session_id(req, "/v1/session/info/")?;
-    serve_query(api, req, asker, &options, &SessionGet { session_id }, None, |sessions| Ok(Answered::json(&sessions))).await
+    serve_query(api, req, asker, &options, &SessionGet { session_id }, None, |sessions| Ok(Answered::json(&sessions)))
+        .await
 }
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

@@ -239,7 +239,8 @@ async fn read(
         // Compat: a refused read says nothing of the leader, inside and outside.
         let meta = crate::http::BodyMeta::default();
         let refused = TxnResponse::failed(refusals);
-        let mut reply = Reply::json(&ReadResponse { shown: Shown::new(&refused), meta }).with_status(StatusCode::CONFLICT);
+        let mut reply =
+            Reply::json(&ReadResponse { shown: Shown::new(&refused), meta }).with_status(StatusCode::CONFLICT);
         set_txn_meta(&mut reply.headers, &server::QueryMeta::default());
         return Ok(reply);
     }

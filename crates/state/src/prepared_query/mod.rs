@@ -232,7 +232,9 @@ impl PreparedQueryRequest {
     pub(crate) fn prepare(&mut self, state: &State) -> Result<(), Error> {
         if self.op != CREATE && state.prepared_query.get(&self.query.id).is_none() {
             check_uuid(&self.query.id).map_err(|reason| {
-                Error::failed(format!("Prepared Query lookup failed: failed prepared query lookup: index error: {reason}"))
+                Error::failed(format!(
+                    "Prepared Query lookup failed: failed prepared query lookup: index error: {reason}"
+                ))
             })?;
             return Err(Error::failed(format!("Cannot modify non-existent prepared query: '{}'", self.query.id)));
         }

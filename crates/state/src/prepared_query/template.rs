@@ -252,7 +252,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_rendered_is_refused() {
-        check("${zork}", "", "x", Err("Bad evaluation for '${zork}' in Service.Service: 1:3: unknown variable accessed: zork"));
+        check(
+            "${zork}",
+            "",
+            "x",
+            Err("Bad evaluation for '${zork}' in Service.Service: 1:3: unknown variable accessed: zork"),
+        );
         let bad = |text: &str, reason: &str| {
             let expect = format!("Bad format '{text}' in Service.Service: parse error at {reason}");
             check(text, "", "x", Err(&expect));
