@@ -19,6 +19,7 @@ mod registration;
 mod runners;
 pub mod service;
 mod settings;
+mod sidecar;
 mod sync;
 pub mod telemetry;
 
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use crate::cluster::Cluster;
+pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
 pub use crate::registration::Health;
 pub use crate::runners::Counts;

@@ -8,6 +8,7 @@ use state::Error;
 use state::catalog::NodeService;
 use state::health::HealthCheck;
 use tokio::time::Instant;
+use wire::duration::GoDuration;
 
 use crate::Agent;
 use crate::check::definition::{CheckDefinition, CheckType};
@@ -18,6 +19,7 @@ use crate::local::Source;
 use crate::persist::{PersistedCheck, PersistedService};
 use crate::runners::Counts;
 use crate::service::ServiceDefinition;
+use crate::sidecar::{self, Sidecar};
 
 /// A registration waits this long for the catalog before it answers.
 const SYNC_WAIT: Duration = Duration::from_millis(500);
@@ -37,8 +39,18 @@ pub struct Health {
     pub checks: Vec<Arc<HealthCheck>>,
 }
 
+/// A service on its way into local state.
+struct Addition<'a> {
+    service: NodeService,
+    checks: Vec<CheckType>,
+    token: &'a str,
+    source: Source,
+    replace: bool,
+    is_sidecar: bool,
+}
+
 impl Agent {
-    /// Registers a service with its checks; an existing one of the same id is replaced. Its other checks stay
+    /// Registers a service with its checks and its sidecar; an existing one of the same id is replaced. Its other checks stay
     /// unless `replace_checks`.
     pub fn register_service(
         &self,
@@ -58,8 +70,25 @@ impl Agent {
         source: Source,
         replace_checks: bool,
     ) -> Result<Vec<String>, Error> {
-        let service = definition.node_service();
+        let sidecar = definition.sidecar()?;
+        let mut service = definition.node_service();
+        service.imply_addresses();
         let checks: Vec<CheckType> = definition.all_checks().cloned().collect();
+        let replace = replace_checks;
+        let mut kept = self.add_service(Addition { service, checks, token, source, replace, is_sidecar: false })?;
+        if let Some(mut sidecar) = sidecar {
+            self.with_local(|local| sidecar.settle(local, &self.settings().sidecar_ports))?;
+            let Sidecar { service, checks, token: own } = sidecar;
+            let token = if own.is_empty() { token } else { &own };
+            kept.extend(self.add_service(Addition { service, checks, token, source, replace, is_sidecar: true })?);
+        }
+        self.note_change();
+        Ok(kept)
+    }
+
+    /// Registers one service; the ids of the checks that came with it.
+    fn add_service(&self, addition: Addition<'_>) -> Result<Vec<String>, Error> {
+        let Addition { service, checks, token, source, replace, is_sidecar } = addition;
         for check in &checks {
             self.permit_script(check, source)?;
         }
@@ -76,9 +105,10 @@ impl Agent {
                 check.name = format!("Service '{}' check", service.service);
             }
             kept.push(check.check_id.clone());
-            self.add_check(check, Some(&service), token, source)?;
+            let shown = self.service_check(&check, &service);
+            self.add_check(check, shown, token, source)?;
         }
-        if replace_checks {
+        if replace {
             let old: Vec<String> = self
                 .with_local(|local| local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect());
             for id in old.iter().filter(|id| !kept.contains(id) && !id.starts_with(SERVICE_MAINTENANCE)) {
@@ -90,6 +120,7 @@ impl Agent {
                 token: token.to_owned(),
                 service: Some(service.clone()),
                 source: "remote".to_owned(),
+                locally_registered_as_sidecar: is_sidecar,
             };
             self.shared.persist.save_service(&persisted).map_err(not_persisted)?;
         }
@@ -105,13 +136,12 @@ impl Agent {
                 let check = HealthCheck { service_name: service.service.clone(), service_tags, ..check };
                 local.put_check(check, token, source, Instant::now());
             }
-            local.put_service(service, token.to_owned(), source);
+            local.put_service(service, token.to_owned(), source, is_sidecar);
         });
-        self.note_change();
         Ok(kept)
     }
 
-    /// Removes a service with its checks.
+    /// Removes a service with its checks and its sidecar.
     pub fn deregister_service(&self, id: &str) -> Result<(), Error> {
         if !self.with_local(|local| local.service(id).is_some()) {
             return Err(unknown_service(id));
@@ -124,6 +154,10 @@ impl Agent {
         self.shared.persist.remove_service(id);
         self.with_local(|local| local.remove_service(id));
         self.note_change();
+        let sidecar = sidecar::id_of(id);
+        if self.with_local(|local| local.service(&sidecar).is_some_and(|local| local.is_sidecar)) {
+            return self.deregister_service(&sidecar);
+        }
         Ok(())
     }
 
@@ -148,7 +182,11 @@ impl Agent {
                 Some(service.ok_or_else(|| Error::not_found(format!("ServiceID {id:?} does not exist")))?)
             }
         };
-        self.add_check(check, service.as_deref(), token, source)?;
+        let mut shown = self.shown_check(&check, service.as_deref());
+        // Compat: a check that is registered on its own shows these even when it has none.
+        shown.interval = check.interval.to_string();
+        shown.timeout = check.timeout.to_string();
+        self.add_check(check, shown, token, source)?;
         self.note_change();
         Ok(())
     }
@@ -184,14 +222,17 @@ impl Agent {
         permission(origin, allowed).map_err(Error::failed)
     }
 
-    fn add_check(
-        &self,
-        check: CheckType,
-        service: Option<&NodeService>,
-        token: &str,
-        source: Source,
-    ) -> Result<(), Error> {
-        let shown = self.shown_check(&check, service);
+    /// A check that came with a service, as the catalog shows it before its first result.
+    fn service_check(&self, check: &CheckType, service: &NodeService) -> HealthCheck {
+        let span = |span: GoDuration| if span.is_zero() { String::new() } else { span.to_string() };
+        HealthCheck {
+            interval: span(check.interval),
+            timeout: span(check.timeout),
+            ..self.shown_check(check, Some(service))
+        }
+    }
+
+    fn add_check(&self, check: CheckType, shown: HealthCheck, token: &str, source: Source) -> Result<(), Error> {
         if source == Source::Api {
             let persisted = PersistedCheck {
                 check: Some(shown.clone()),
@@ -207,9 +248,9 @@ impl Agent {
     fn start_check(&self, check: CheckType, mut shown: HealthCheck, token: &str, source: Source) -> Result<(), Error> {
         let id = shown.check_id.clone();
         // A registration over an existing check keeps what is known, so that the catalog does not flap.
+        // Compat: even when the definition says how it starts.
         let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
-        // Compat: a status that is asked for wins over the API, and loses when configuration is read again.
-        if let Some(known) = known.filter(|_| check.status.is_empty() || source == Source::Config) {
+        if let Some(known) = known {
             shown.status.clone_from(&known.status);
             shown.output.clone_from(&known.output);
         }
@@ -221,8 +262,6 @@ impl Agent {
 
     /// A check as the catalog shows it before its first result.
     fn shown_check(&self, check: &CheckType, service: Option<&NodeService>) -> HealthCheck {
-        let span = |span: wire::duration::GoDuration| span.to_string();
-        let is_asked = check.interval.0 > 0;
         HealthCheck {
             node: self.settings().node_name.clone(),
             check_id: check.check_id.clone(),
@@ -233,8 +272,6 @@ impl Agent {
             service_name: service.map(|service| service.service.clone()).unwrap_or_default(),
             service_tags: service.map(|service| service.tags.clone()).unwrap_or_default(),
             r#type: check.type_name().to_owned(),
-            interval: if is_asked { span(check.interval) } else { String::new() },
-            timeout: if is_asked { span(check.timeout) } else { String::new() },
             ..HealthCheck::default()
         }
     }
@@ -371,6 +408,9 @@ impl Agent {
                 .map_err(|error| Error::failed(format!("Failed to register service {:?}: {error}", definition.name)))?;
             old_checks.retain(|id| !kept.contains(id));
             old_services.remove(&definition.node_service().id);
+            if let Ok(Some(sidecar)) = definition.sidecar() {
+                old_services.remove(&sidecar.service.id);
+            }
         }
         for definition in checks {
             self.register_check(definition, &definition.token, Source::Config).map_err(|error| {
@@ -393,7 +433,9 @@ impl Agent {
     pub(crate) fn load_persisted(&self) {
         for kept in self.shared.persist.services() {
             let Some(service) = kept.service else { continue };
-            self.with_local(|local| local.put_service(service, kept.token, Source::Api));
+            self.with_local(|local| {
+                local.put_service(service, kept.token, Source::Api, kept.locally_registered_as_sidecar)
+            });
         }
         for kept in self.shared.persist.checks() {
             let Some(mut shown) = kept.check else { continue };

@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(15);
 pub(crate) async fn run(agent: Agent) {
     let interval = agent.settings().sync_interval;
     let mut full_at = Instant::now();
+    let mut restore = agent.cluster().watch_restore();
     loop {
         if Instant::now() >= full_at {
             let done = compare(&agent).await;
@@ -40,6 +41,11 @@ pub(crate) async fn run(agent: Agent) {
         let wake = deferred.map_or(full_at, |at| at.min(full_at));
         tokio::select! {
             () = agent.changed() => {}
+            () = restore.touched() => {
+                // What was written is gone, and what is there now was another time's.
+                restore = agent.cluster().watch_restore();
+                full_at = Instant::now();
+            }
             () = tokio::time::sleep_until(wake) => {}
             () = agent.stopped() => return,
         }

@@ -2,6 +2,7 @@
 //!
 //! A face: it parses, asks, formats. Meaning lives in `state`, waiting in `server` and `agent`.
 
+pub mod acl;
 pub mod agent;
 pub mod catalog;
 pub mod cli;
@@ -65,6 +66,7 @@ impl Api {
         hooks: Hooks,
     ) -> Self {
         let routes = [
+            acl::http::routes(),
             agent::http::routes(),
             catalog::http::routes(),
             coordinate::http::routes(),
@@ -84,6 +86,6 @@ impl Api {
 
     /// On whose behalf a request runs. With ACLs off every token is as good as none.
     pub fn resolve(&self, token: &str) -> Result<Asker, Failure> {
-        Ok(Asker { token: token.to_owned(), may: Arc::new(acl::AllowAll) })
+        Ok(Asker { token: token.to_owned(), may: Arc::new(::acl::AllowAll) })
     }
 }

@@ -36,8 +36,6 @@ const NO_EFFECT: &[&str] = &[
     "ports.grpc_tls",
     "ports.proxy_max_port",
     "ports.proxy_min_port",
-    "ports.sidecar_max_port",
-    "ports.sidecar_min_port",
     "primary_gateways",
     "primary_gateways_interval",
     "raft_logstore",

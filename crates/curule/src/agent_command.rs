@@ -116,7 +116,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, se
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("Failed to start Consul server: {error}"))?;
-    let cluster = Cluster::local(server.clone());
+    let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime));
     let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
     let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
     agent.register_server(&identity).await.map_err(|error| error.to_string())?;

@@ -1,13 +1,12 @@
 //! Services and checks of configuration files, as the agent and the command line need them.
 
 use agent::check::definition::{CheckDefinition, CheckType};
-use agent::service::ServiceDefinition;
+use agent::service::{Connect, ServiceDefinition};
 use api::cli::{ServiceDefinitions, ToValidate};
 use config::definition as written;
 use config::{Flags, Sources};
 use state::catalog::{
-    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, ServiceConnect, TransparentProxy, Upstream,
-    Weights,
+    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, TransparentProxy, Upstream, Weights,
 };
 
 use crate::registration;
@@ -83,10 +82,10 @@ pub fn service(written: &written::ServiceDefinition) -> ServiceDefinition {
         token: written.token.expose().to_owned(),
         enable_tag_override: written.enable_tag_override,
         proxy: written.proxy.as_ref().map(proxy),
-        connect: written
-            .connect
-            .as_ref()
-            .map(|connect| ServiceConnect { native: connect.native, ..ServiceConnect::default() }),
+        connect: written.connect.as_ref().map(|connect| Connect {
+            native: connect.native,
+            sidecar_service: connect.sidecar_service.as_deref().map(|sidecar| Box::new(service(sidecar))),
+        }),
         locality: written
             .locality
             .as_ref()

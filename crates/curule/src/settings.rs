@@ -32,7 +32,25 @@ pub fn server(runtime: &Runtime, node_id: &str) -> server::Config {
         snapshot_threshold: number(runtime.raft.snapshot_threshold),
         snapshot_interval: runtime.raft.snapshot_interval.to_std(),
         trailing_logs: number(runtime.raft.trailing_logs),
-        limits: Limits { session_ttl_min_ns: runtime.session_ttl_min.nanos() },
+        limits: limits(runtime),
+    }
+}
+
+/// Compat: an unset `session_ttl_min` is shown as none and means the default.
+fn limits(runtime: &Runtime) -> Limits {
+    match runtime.session_ttl_min.nanos() {
+        0 => Limits::default(),
+        session_ttl_min_ns => Limits { session_ttl_min_ns },
+    }
+}
+
+/// How coordinates are written to the catalog.
+pub fn coordinates(runtime: &Runtime) -> agent::CoordinateBatches {
+    let count = |configured| usize::try_from(configured).unwrap_or(0).max(1);
+    agent::CoordinateBatches {
+        period: runtime.sync.coordinate_update_period.to_std(),
+        size: count(runtime.sync.coordinate_update_batch_size),
+        count: count(runtime.sync.coordinate_update_max_batches),
     }
 }
 
@@ -73,6 +91,7 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
         enable_local_script_checks: checks.enable_local_scripts,
         enable_remote_script_checks: checks.enable_remote_scripts,
         disable_coordinates: runtime.disable_coordinates,
+        sidecar_ports: runtime.ports.sidecar_min..=runtime.ports.sidecar_max,
     }
 }
 

@@ -222,7 +222,9 @@ struct Written {
     name: String,
     status: String,
     notes: String,
+    #[serde(rename = "args")]
     args: Vec<String>,
+    #[serde(alias = "script_args")]
     script_args: Vec<String>,
     #[serde(rename = "HTTP")]
     http: String,
@@ -236,25 +238,25 @@ struct Written {
     disable_redirects: bool,
     #[serde(rename = "TCP")]
     tcp: String,
-    #[serde(rename = "TCPUseTLS")]
+    #[serde(rename = "TCPUseTLS", alias = "tcp_use_tls")]
     tcp_use_tls: bool,
     #[serde(rename = "UDP")]
     udp: String,
     interval: GoDuration,
     alias_node: String,
     alias_service: String,
-    #[serde(rename = "DockerContainerID")]
+    #[serde(rename = "DockerContainerID", alias = "docker_container_id")]
     docker_container_id: String,
     shell: String,
     #[serde(rename = "GRPC")]
     grpc: String,
-    #[serde(rename = "GRPCUseTLS")]
+    #[serde(rename = "GRPCUseTLS", alias = "grpc_use_tls")]
     grpc_use_tls: bool,
     #[serde(rename = "OSService")]
     os_service: String,
-    #[serde(rename = "TLSServerName")]
+    #[serde(rename = "TLSServerName", alias = "tls_server_name")]
     tls_server_name: String,
-    #[serde(rename = "TLSSkipVerify")]
+    #[serde(rename = "TLSSkipVerify", alias = "tls_skip_verify")]
     tls_skip_verify: bool,
     timeout: GoDuration,
     #[serde(rename = "TTL")]
@@ -266,11 +268,13 @@ struct Written {
     proxy_http: String,
     #[serde(rename = "ProxyGRPC")]
     proxy_grpc: String,
+    #[serde(alias = "deregister_critical_service_after")]
     deregister_critical_service_after: GoDuration,
     output_max_size: i64,
     /// Compat: accepted and without effect; the service around the check decides.
     #[serde(rename = "ServiceID")]
     #[allow(dead_code)]
+    #[serde(alias = "service_id")]
     service_id: String,
 }
 
@@ -327,11 +331,13 @@ struct WrittenDefinition {
     id: String,
     name: String,
     notes: String,
-    #[serde(rename = "ServiceID")]
+    #[serde(rename = "ServiceID", alias = "service_id")]
     service_id: String,
     token: String,
     status: String,
+    #[serde(rename = "args")]
     args: Vec<String>,
+    #[serde(alias = "script_args")]
     script_args: Vec<String>,
     #[serde(rename = "HTTP")]
     http: String,
@@ -342,26 +348,27 @@ struct WrittenDefinition {
     header: BTreeMap<String, Vec<String>>,
     method: String,
     body: String,
+    #[serde(alias = "disable_redirects")]
     disable_redirects: bool,
     #[serde(rename = "TCP")]
     tcp: String,
-    #[serde(rename = "TCPUseTLS")]
+    #[serde(rename = "TCPUseTLS", alias = "tcp_use_tls")]
     tcp_use_tls: bool,
     #[serde(rename = "UDP")]
     udp: String,
     interval: GoDuration,
-    #[serde(rename = "DockerContainerID")]
+    #[serde(rename = "DockerContainerID", alias = "docker_container_id")]
     docker_container_id: String,
     shell: String,
     #[serde(rename = "GRPC")]
     grpc: String,
-    #[serde(rename = "GRPCUseTLS")]
+    #[serde(rename = "GRPCUseTLS", alias = "grpc_use_tls")]
     grpc_use_tls: bool,
     #[serde(rename = "OSService")]
     os_service: String,
-    #[serde(rename = "TLSServerName")]
+    #[serde(rename = "TLSServerName", alias = "tls_server_name")]
     tls_server_name: String,
-    #[serde(rename = "TLSSkipVerify")]
+    #[serde(rename = "TLSSkipVerify", alias = "tls_skip_verify")]
     tls_skip_verify: bool,
     alias_node: String,
     alias_service: String,
@@ -371,6 +378,7 @@ struct WrittenDefinition {
     success_before_passing: i64,
     failures_before_warning: i64,
     failures_before_critical: i64,
+    #[serde(alias = "deregister_critical_service_after")]
     deregister_critical_service_after: GoDuration,
     output_max_size: i64,
     namespace: String,

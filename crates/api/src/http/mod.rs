@@ -29,7 +29,7 @@ pub use self::options::{
     CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token,
 };
 pub use self::path::{cleaned, is_printable};
-pub use self::read::{Answered, BodyMeta, X_CACHE, serve_query, set_meta, set_txn_meta};
+pub use self::read::{Answered, BodyMeta, X_CACHE, failed, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};

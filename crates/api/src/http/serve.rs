@@ -21,9 +21,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
-use super::{Wire, answer};
 use super::lenient::{BodyLength, Lenient};
 use super::socket::Socket;
+use super::{Wire, answer};
 use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
@@ -312,8 +312,7 @@ async fn respond(
         return Ok(answer(&client.api, head, body, client.remote).await);
     }
     let again = head_again(&head);
-    let mut answering: Answering =
-        Box::pin(async move { answer(&client.api, head, body, client.remote).await });
+    let mut answering: Answering = Box::pin(async move { answer(&client.api, head, body, client.remote).await });
     let first = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(wire) => Ok(wire),

@@ -70,11 +70,7 @@ impl Socket {
     }
 
     /// Writes as much as goes, once it goes.
-    fn poll_try(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&Self) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_try(&self, cx: &mut Context<'_>, write: impl Fn(&Self) -> io::Result<usize>) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
             match write(self) {

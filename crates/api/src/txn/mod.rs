@@ -1,2 +1,3 @@
 //! How one speaks of this concept over HTTP.
 pub mod http;
+mod shown;

@@ -8,7 +8,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Error;
-use super::names::{find_field, go_type};
+use super::names::{find_field, go_type, matches};
 use super::probe;
 use super::tree::Value;
 use super::{Options, UnknownFields};
@@ -297,7 +297,8 @@ fn plan<'v>(entries: &'v [Entry<'v>], fields: &'static [&'static str], options: 
         match find_field(key, fields, options.aliases) {
             Some(_) if *value == Value::Null => {}
             Some(field) => {
-                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if seen.field == field);
+                // A spelling with underscores is an alias of the field without.
+                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
                 let member = Member::Field(FieldValue::new(key, field, value));
                 match members.iter().position(same) {
                     Some(at) => members[at] = member,

@@ -79,9 +79,9 @@ impl Error {
         }
         place.path.push(field.to_owned());
         if let Some(embedded_as) = embedded_as {
-            // Fields of the wrapper itself are the snake_case spellings; all others are reached through the
+            // Fields of the wrapper itself are the spellings in lower case; all others are reached through the
             // embedded struct.
-            if !field.contains('_') {
+            if !field.starts_with(|first: char| first.is_ascii_lowercase()) {
                 place.path.push(embedded_as.to_owned());
             }
             place.renamed_by_next = true;

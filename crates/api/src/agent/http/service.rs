@@ -106,9 +106,13 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     let replace = matches!(req.param("replace-existing-checks"), Some("" | "true"));
     let body = decode::whole(req).await?;
     let definition: ServiceDefinition =
-        decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     definition.validate()?;
     asker.may.require(Need::write(Resource::Service(&definition.name)))?;
+    if let Some(sidecar) = definition.sidecar()? {
+        asker.may.require(Need::write(Resource::Service(&sidecar.service.service)))?;
+        asker.may.require(Need::write(Resource::Service(&sidecar.service.proxy.destination_service_name)))?;
+    }
     let id = definition.node_service().id;
     let existing = api.agent.with_local(|local| local.service(&id).map(|local| local.service.service.clone()));
     if let Some(existing) = existing {
