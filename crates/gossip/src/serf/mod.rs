@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod coalesce;
+pub mod consul;
 mod event;
 mod events;
 pub mod lamport;
@@ -9,3 +10,11 @@ pub mod member;
 pub mod message;
 mod roster;
 pub mod snapshot;
+
+use self::member::Member;
+
+/// Who may be in the pool.
+pub trait Admission: Send {
+    /// The text says why not.
+    fn admit(&self, members: &[Member]) -> Result<(), String>;
+}
