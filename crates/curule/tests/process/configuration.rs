@@ -1,8 +1,15 @@
 //! Configuration as a user meets it: which source wins, and what is refused with which words.
 
-use conformance::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 
-use crate::harness::Home;
+use conformance::{Value, json};
+use nix::sys::signal::Signal;
+
+use crate::harness::{Home, files_in};
 
 fn shown(home: &Home, section: &str) -> Value {
     home.start().get("/v1/agent/self").json()[section].clone()
@@ -79,4 +86,58 @@ fn a_bad_definition_is_named() {
         let said = Home::dev().config(text).refused();
         assert!(said.to_lowercase().contains(&expected.to_lowercase()), "{text}: {expected:?} is not in:\n{said}");
     }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = taken.local_addr().expect("it is bound");
+    let said = Home::dev().flag(format!("-http-port={}", address.port())).refused();
+    assert!(said.contains(&address.to_string()) && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn the_api_is_served_on_a_unix_socket() {
+    let home = Home::dev();
+    let path = home.path().join("http.sock");
+    let config =
+        format!("addresses {{ http = \"127.0.0.1 unix://{}\" }}\nunix_sockets {{ mode = \"0600\" }}", path.display());
+    let home = home.config(&config);
+    // A leftover of a crash is no hindrance.
+    home.start().crash();
+    assert!(path.exists());
+    let agent = home.start();
+    let mode = fs::metadata(&path).expect("the socket is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut stream = UnixStream::connect(&path).expect("the agent accepts");
+    stream.write_all(b"GET /v1/status/leader HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it is taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    agent.end(Signal::SIGTERM);
+    assert!(!path.exists(), "the socket outlived its agent");
+}
+
+#[test]
+fn secrets_are_readable_by_their_owner_only() {
+    let home = Home::durable();
+    let agent = home.start();
+    let service = json!({"Name": "web", "Check": {"TTL": "1h"}});
+    agent.put_json("/v1/agent/service/register", &service).status(200);
+    agent.put("/v1/agent/check/pass/service:web", "").status(200);
+    let mut open = Vec::new();
+    let mut dirs = vec![home.data_dir()];
+    while let Some(dir) = dirs.pop() {
+        for path in files_in(&dir) {
+            let metadata = fs::metadata(&path).expect("it is there");
+            if metadata.is_dir() {
+                dirs.push(path);
+            } else if metadata.permissions().mode() & 0o077 != 0 {
+                open.push(path);
+            }
+        }
+    }
+    // Who the node is, everybody may know.
+    open.retain(|path| !path.ends_with("node-id"));
+    assert!(open.is_empty(), "others can read {open:?}");
 }
