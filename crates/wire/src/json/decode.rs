@@ -10,7 +10,7 @@ use serde::de::{
 };
 
 use super::error::Error;
-use super::names::{find_field, go_type, matches};
+use super::names::{find_field, go_type, is_lenient, matches};
 use super::probe;
 use super::tree::Value;
 use super::{Options, UnknownFields};
@@ -272,7 +272,9 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
             Value::Object(entries) => {
-                let members = plan(entries, fields, self.options);
+                let unknown_fields =
+                    if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
+                let members = plan(entries, fields, Options { unknown_fields, ..self.options });
                 visitor.visit_map(Members {
                     members: members.into_iter(),
                     current: None,
