@@ -1,5 +1,6 @@
 //! Registering, deregistering, maintenance: what the agent API does to local state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,23 +59,35 @@ impl Agent {
         source: Source,
         replace_checks: bool,
     ) -> Result<(), Error> {
+        self.put_service(definition, token, source, replace_checks).map(drop)
+    }
+
+    /// Registers a service; the ids of the checks that came with it.
+    fn put_service(
+        &self,
+        definition: &ServiceDefinition,
+        token: &str,
+        source: Source,
+        replace_checks: bool,
+    ) -> Result<Vec<String>, Error> {
         let sidecar = definition.sidecar()?;
         let mut service = definition.node_service();
         service.imply_addresses();
         let checks: Vec<CheckType> = definition.all_checks().cloned().collect();
         let replace = replace_checks;
-        self.add_service(Addition { service, checks, token, source, replace, is_sidecar: false })?;
+        let mut kept = self.add_service(Addition { service, checks, token, source, replace, is_sidecar: false })?;
         if let Some(mut sidecar) = sidecar {
             self.with_local(|local| sidecar.settle(local, &self.settings().sidecar_ports))?;
             let Sidecar { service, checks, token: own } = sidecar;
             let token = if own.is_empty() { token } else { &own };
-            self.add_service(Addition { service, checks, token, source, replace, is_sidecar: true })?;
+            kept.extend(self.add_service(Addition { service, checks, token, source, replace, is_sidecar: true })?);
         }
         self.note_change();
-        Ok(())
+        Ok(kept)
     }
 
-    fn add_service(&self, addition: Addition<'_>) -> Result<(), Error> {
+    /// Registers one service; the ids of the checks that came with it.
+    fn add_service(&self, addition: Addition<'_>) -> Result<Vec<String>, Error> {
         let Addition { service, checks, token, source, replace, is_sidecar } = addition;
         for check in &checks {
             self.permit_script(check, source)?;
@@ -125,7 +138,7 @@ impl Agent {
             }
             local.put_service(service, token.to_owned(), source, is_sidecar);
         });
-        Ok(())
+        Ok(kept)
     }
 
     /// Removes a service with its checks and its sidecar.
@@ -377,9 +390,11 @@ impl Agent {
         })
     }
 
-    /// Forgets what configuration files registered, before they are read again.
-    pub fn forget_configured(&self) {
-        let (services, checks): (Vec<String>, Vec<String>) = self.with_local(|local| {
+    /// Puts what configuration files say now in the place of what they said before.
+    ///
+    /// What they still say is never gone in between, and keeps what its checks found.
+    pub fn reload_configured(&self, services: &[ServiceDefinition], checks: &[CheckDefinition]) -> Result<(), Error> {
+        let (mut old_services, mut old_checks): (BTreeSet<String>, BTreeSet<String>) = self.with_local(|local| {
             let services = local.services().filter(|local| local.source == Source::Config);
             let checks = local.checks().filter(|local| local.source == Source::Config);
             (
@@ -387,13 +402,31 @@ impl Agent {
                 checks.map(|local| local.check.check_id.clone()).collect(),
             )
         });
-        for id in checks {
+        for definition in services {
+            let kept = self
+                .put_service(definition, &definition.token, Source::Config, false)
+                .map_err(|error| Error::failed(format!("Failed to register service {:?}: {error}", definition.name)))?;
+            old_checks.retain(|id| !kept.contains(id));
+            old_services.remove(&definition.node_service().id);
+            if let Ok(Some(sidecar)) = definition.sidecar() {
+                old_services.remove(&sidecar.service.id);
+            }
+        }
+        for definition in checks {
+            self.register_check(definition, &definition.token, Source::Config).map_err(|error| {
+                Error::failed(format!("Failed to register check {:?}: {error}", definition.check.name))
+            })?;
+            let CheckType { check_id, name, .. } = &definition.check;
+            old_checks.remove(if check_id.is_empty() { name } else { check_id });
+        }
+        for id in old_checks {
             self.drop_check(&id);
         }
-        for id in services {
-            self.with_local(|local| local.remove_service(&id));
+        for id in old_services {
+            self.deregister_service(&id)?;
         }
         self.note_change();
+        Ok(())
     }
 
     /// Registers what an earlier life of this agent kept.

@@ -158,9 +158,9 @@ fn check_weights(weights: &Weights) -> Result<(), &'static str> {
 }
 
 pub(crate) fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), String> {
-    state::catalog::refuse_bad_meta("Service", Some(meta)).or_else(|reason| {
+    state::catalog::refuse_bad_meta("Service", Some(meta)).map_err(|reason| {
         // The catalog's words name the kind once more; the agent's do not.
-        Err(reason.strip_prefix("Service ").map_or(reason.clone(), str::to_owned))
+        reason.strip_prefix("Service ").map_or(reason.clone(), str::to_owned)
     })?;
     match meta.keys().find(|key| key.starts_with(RESERVED_META)) {
         Some(key) => Err(format!(

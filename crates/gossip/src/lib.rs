@@ -17,3 +17,4 @@
 
 pub mod delegate;
 pub mod io;
+pub mod serf;

@@ -1,0 +1,87 @@
+//! Serf: what members say of themselves, who means to leave, events and queries, over memberlist.
+
+mod broadcast;
+mod coalesce;
+mod config;
+pub mod consul;
+mod coordinates;
+mod event;
+mod events;
+mod internal;
+mod key;
+pub mod lamport;
+pub mod member;
+pub mod message;
+mod pool;
+mod query;
+mod roster;
+pub mod snapshot;
+
+use bytes::Bytes;
+
+pub use self::broadcast::BroadcastId;
+pub use self::coalesce::Window;
+pub use self::config::Config;
+pub use self::event::{AskedId, Event, MemberEvent, MemberEventKind, QueryEvent, QueryId, UserEvent};
+pub use self::key::{KeyAnswer, KeyOperation};
+use self::member::Member;
+pub use self::pool::Standing;
+pub use self::query::{QueryError, QueryParams, RespondError};
+use self::snapshot::SnapshotWrite;
+use crate::io;
+
+/// Who may be in the pool.
+pub trait Admission: Send {
+    /// The text says why not.
+    fn admit(&self, members: &[Member]) -> Result<(), String>;
+}
+
+/// Lets everybody in.
+#[derive(Debug, Clone, Copy)]
+pub struct Open;
+
+impl Admission for Open {
+    fn admit(&self, _members: &[Member]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub(crate) trait PoolKeyring: Send {
+    fn install(&mut self, key: &[u8]) -> Result<(), String>;
+    fn make_primary(&mut self, key: &[u8]) -> Result<(), String>;
+    fn remove(&mut self, key: &[u8]) -> Result<(), String>;
+    fn keys(&self) -> Box<dyn Iterator<Item = &[u8]> + '_>;
+    fn primary(&self) -> &[u8];
+}
+
+/// A change of the keyring that whoever drives Serf is to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyringChange(pub u64);
+
+/// A join that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JoinId(pub u64);
+
+/// What is to be done, or known, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Memberlist's: packets, streams, lines for the log, metrics.
+    Memberlist(io::Output),
+    /// For the agent.
+    Event(Event),
+    /// For the snapshot file.
+    Snapshot(SnapshotWrite),
+    /// The keyring is another now: use it for what is sent from here on, write it to its file, then say so with
+    /// [`Serf::keyring_kept`]; only then whoever asked for the change is answered.
+    KeyringChanged { change: KeyringChange },
+    /// Somebody acknowledges a query of ours.
+    Acked { query: QueryId, from: String },
+    /// Somebody answers a query of ours.
+    Responded { query: QueryId, from: String, payload: Bytes },
+    /// A query of ours is over.
+    QueryDone { query: QueryId },
+    /// All have answered what was done to their keys, or time is up.
+    KeysDone { query: QueryId, answer: KeyAnswer },
+    /// The majority knows another member by our name: this one is to stop.
+    NameLost,
+}
