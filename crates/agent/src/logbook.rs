@@ -27,8 +27,8 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use file::LogFile;
-pub use line::timestamp;
 use line::Line;
+pub use line::timestamp;
 
 /// Lines that wait for one watcher, as in the reference.
 pub const WAITING_LINES: usize = 512;

@@ -414,7 +414,7 @@ impl Agent {
         }
         for definition in checks {
             self.register_check(definition, &definition.token, Source::Config).map_err(|error| {
-                Error::failed(format!("Failed to register check {:?}: {error}", definition.check.name))
+                Error::failed(format!("Failed to register check '{}': {error}", definition.check.name))
             })?;
             let CheckType { check_id, name, .. } = &definition.check;
             old_checks.remove(if check_id.is_empty() { name } else { check_id });

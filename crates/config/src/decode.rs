@@ -284,6 +284,9 @@ impl Decoder {
             (Shape::Text, Plain::Text(value)) => return Some(Setting::Text(value.clone())),
             (Shape::Bool, _) => "bool",
             (Shape::Integer, _) => "int",
+            // Compat: the reference's own types differ in width, and a refusal shows it.
+            (Shape::Unsigned, _) if path.starts_with("dns_config.soa.") => "uint32",
+            (Shape::Unsigned, _) if path == "autopilot.min_quorum" => "uint",
             (Shape::Unsigned, _) => "uint64",
             (Shape::Float, _) => "float64",
             (_, _) => "string",

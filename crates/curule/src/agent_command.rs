@@ -133,6 +133,7 @@ async fn start(
 ) -> Result<u8, String> {
     let pid_file = PidFile::create(&runtime.pid_file)?;
     let watches = watches::compile(&runtime)?;
+    protocol_is_spoken(runtime.merged.integer("protocol"))?;
 
     let server_config = settings::server(&runtime, &node_id);
     let server = tokio::task::spawn_blocking(move || Server::start(server_config))
@@ -214,6 +215,7 @@ async fn start(
     };
 
     drop(watches);
+    tracing::info!(target: "agent", "Requesting shutdown");
     stop.send_replace(true);
     dns_stop.cancel();
     for listener in listeners {
@@ -222,6 +224,7 @@ async fn start(
     agent.stop();
     server.shutdown().await;
     drop(pid_file);
+    tracing::info!(target: "agent", "shutdown complete");
     // Compat: an agent that was not asked to leave exits with 1.
     Ok(u8::from(!graceful))
 }
@@ -258,6 +261,9 @@ fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order
 
 /// Registers the services and checks of configuration files, and forgets those that they no longer name.
 fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
+    if runtime.service_definitions.iter().any(|service| service.name.is_empty()) {
+        return Err("Failed to register service \"\": Service name missing".to_owned());
+    }
     let services: Vec<_> = runtime.service_definitions.iter().map(definitions::service).collect();
     let checks: Vec<_> = runtime.check_definitions.iter().map(definitions::check).collect();
     agent.reload_configured(&services, &checks).map_err(|error| error.to_string())
@@ -337,6 +343,20 @@ async fn report(server: Server, datacenter: String) {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
         tokio::time::sleep(REPORT_INTERVAL).await;
     }
+}
+
+/// Refuses a `protocol` that no reference of this version would start with.
+fn protocol_is_spoken(protocol: Option<i64>) -> Result<(), String> {
+    let (min, max) = (i64::from(crate::PROTOCOL_MIN), i64::from(crate::PROTOCOL_MAX));
+    let wrong = match protocol {
+        Some(version) if version < min => "low",
+        Some(version) if version > max => "high",
+        _ => return Ok(()),
+    };
+    let version = protocol.unwrap_or_default();
+    Err(format!(
+        "Failed to start Consul server: Protocol version '{version}' too {wrong}. Must be in range: [{min}, {max}]"
+    ))
 }
 
 /// In the words that scripts look for in a log.

@@ -155,7 +155,14 @@ pub fn check_all(runtime: &config::runtime::Runtime) -> Result<(), String> {
                 .validate()
                 .map_err(|reason| format!("service {:?}: check {:?}: {reason}", written.name, check.name))?;
         }
-        definition.validate().map_err(|error| format!("service {:?}: {error}", written.name))?;
+        // Compat: a service without a name passes here; whoever registers it refuses it.
+        if !written.name.is_empty() {
+            definition.validate().map_err(|error| {
+                let error = error.to_string();
+                let reason = error.strip_prefix("Validation failed: ").unwrap_or(&error);
+                format!("service {:?}: {reason}", written.name)
+            })?;
+        }
     }
     for written in &runtime.check_definitions {
         check(written).check.validate().map_err(|reason| format!("check {:?}: {reason}", written.name))?;

@@ -19,6 +19,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The release of the reference whose surface this has: clients and scripts compare it.
 pub const COMPATIBLE_VERSION: &str = "1.22.0";
+/// The protocols of the agents that are understood.
+pub const PROTOCOL_MIN: u32 = 2;
+pub const PROTOCOL_MAX: u32 = 3;
 /// When this was built, as far as a reproducible build can say.
 pub const BUILD_DATE: &str = "1970-01-01T00:00:01Z";
 
@@ -39,8 +42,8 @@ fn main() -> ExitCode {
             version: COMPATIBLE_VERSION.to_owned(),
             build_date: BUILD_DATE.to_owned(),
             protocol: 2,
-            protocol_min: 2,
-            protocol_max: 3,
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
             ..Version::default()
         },
         validate: Box::new(definitions::validate),

@@ -141,6 +141,11 @@ impl Command {
         Command { path, synopsis, shape: "<subcommand> [options] [args]", about, flags: &[], run: None }
     }
 
+    /// A group whose subcommands take no arguments.
+    pub const fn group_of_options(path: &'static str, synopsis: &'static str, about: &'static str) -> Command {
+        Command { shape: "<subcommand> [options]", ..Command::group(path, synopsis, about) }
+    }
+
     fn flags(&self) -> impl Iterator<Item = &'static Flag> + Clone + use<> {
         self.flags.iter().flat_map(|group| group.iter())
     }

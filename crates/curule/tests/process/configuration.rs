@@ -51,6 +51,30 @@ fn later_sources_win_and_flags_win_over_files() {
 }
 
 #[test]
+fn a_start_that_fails_says_why_in_the_log() {
+    let socket = |setting: &str| {
+        format!("addresses {{ http = \"unix:///tmp/curule-never.sock\" }} unix_sockets {{ {setting} }}")
+    };
+    let table = [
+        ("protocol = 9".to_owned(), "Protocol version '9' too high. Must be in range: [2, 3]"),
+        ("protocol = 1".to_owned(), "Protocol version '1' too low. Must be in range: [2, 3]"),
+        ("service { port = 1 }".to_owned(), r#"Failed to register service \"\": Service name missing"#),
+        (
+            "pid_file = \"/nowhere/pid\"".to_owned(),
+            "Could not open pid file: open /nowhere/pid: no such file or directory",
+        ),
+        (socket("user = \"no-such-user\""), "Failed setting up socket: failed to look up user no-such-user"),
+        (socket("group = \"root\""), "Failed setting up socket: invalid group specified: root"),
+        (socket("mode = \"9\""), "Failed setting up socket: invalid mode specified: 0"),
+    ];
+    for (config, words) in table {
+        let said = Home::dev().config(&config).refused();
+        assert!(said.contains("Error starting agent") && said.contains(words), "{config}:\n{said}");
+        assert!(said.contains("==> Log data will now stream in as it occurs:"), "{config}:\n{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let table = [
         ("a typo", "datacentre = \"x\"", "invalid config key datacentre"),

@@ -7,16 +7,20 @@ mod usage;
 use crate::cli::Command;
 
 pub const COMMANDS: &[Command] = &[
-    Command::group(
+    Command::group_of_options(
         "operator",
         "Provides cluster-level tools for operators",
         "Tools for the health and size of the cluster. Some change how it runs: know what you do.",
     ),
-    Command::group("operator autopilot", "Provides tools for modifying Autopilot configuration", autopilot::ABOUT),
+    Command::group_of_options(
+        "operator autopilot",
+        "Provides tools for modifying Autopilot configuration",
+        autopilot::ABOUT,
+    ),
     autopilot::GET_CONFIG,
     autopilot::SET_CONFIG,
     autopilot::STATE,
-    Command::group(
+    Command::group_of_options(
         "operator raft",
         "Provides cluster-level tools for operators",
         "Looks at the consensus of the servers.",
