@@ -298,7 +298,8 @@ fn plan<'v>(entries: &'v [Entry<'v>], fields: &'static [&'static str], options: 
             Some(_) if *value == Value::Null => {}
             Some(field) => {
                 // A spelling with underscores is an alias of the field without.
-                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
+                let same =
+                    |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
                 let member = Member::Field(FieldValue::new(key, field, value));
                 match members.iter().position(same) {
                     Some(at) => members[at] = member,
