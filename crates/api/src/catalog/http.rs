@@ -9,8 +9,8 @@ use state::catalog::{
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, datacenter, decode, node_meta,
-    read_options, serve_query, source,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, decode, node_meta, read_options,
+    serve_query, source,
 };
 
 /// The routes of this concept.
@@ -113,7 +113,10 @@ fn own_datacenter(api: &Api, datacenter: &mut String) -> Result<(), Failure> {
 }
 
 async fn datacenters(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
-    datacenter(api, req)?;
+    // Compat: of the read options only these are looked at.
+    if req.has("consistent") && (req.has("stale") || req.has("cached") && api.settings.use_cache) {
+        read_options(api, req)?;
+    }
     let reply = Reply::json(&[&api.settings.datacenter]);
     Ok(if req.has("cached") && api.settings.use_cache {
         reply.with_header(crate::http::X_CACHE, "MISS")

@@ -1,13 +1,13 @@
 //! `/v1/txn`.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
-use state::catalog::{Node, NodeService};
-use state::health::HealthCheck;
-use state::kv::{Entry, Octets};
+use serde::Serialize;
+use state::catalog::Node;
+use state::kv::Entry;
 use state::txn::{CheckOp, KvOp, NodeOp, Op, ServiceOp, TxnError, TxnRead, TxnRequest, TxnResponse, Verb};
 use state::{Command, Index, Outcome};
 
+use super::sent::{Sent, TxnOps};
 use super::shown::Shown;
 use crate::Api;
 use crate::http::{Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, set_txn_meta};
@@ -25,81 +25,6 @@ pub fn routes() -> Vec<Route> {
         guard: Guard::Executed,
         handler: |api, req, asker| Box::pin(serve(api, req, asker)),
     }]
-}
-
-/// One operation as clients send it (`api.TxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "api.TxnOp")]
-struct Sent {
-    #[serde(rename = "KV")]
-    kv: Option<SentKv>,
-    #[serde(rename = "Node")]
-    node: Option<SentNode>,
-    #[serde(rename = "Service")]
-    service: Option<SentService>,
-    #[serde(rename = "Check")]
-    check: Option<SentCheck>,
-}
-
-/// A KV operation as clients send it (`api.KVTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "api.KVTxnOp", rename_all = "PascalCase")]
-struct SentKv {
-    verb: KvVerb,
-    key: String,
-    value: Octets,
-    flags: u64,
-    index: u64,
-    session: String,
-    namespace: String,
-    partition: String,
-}
-
-/// Verbs have types of their own in the reference's errors.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename = "api.KVOp")]
-struct KvVerb(String);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename = "api.NodeOp")]
-struct NodeVerb(String);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename = "api.ServiceOp")]
-struct ServiceVerb(String);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename = "api.CheckOp")]
-struct CheckVerb(String);
-
-/// The whole body.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename = "api.TxnOps")]
-struct TxnOps(Vec<Sent>);
-
-/// A service operation as clients send it (`api.ServiceTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "api.ServiceTxnOp", rename_all = "PascalCase")]
-struct SentService {
-    verb: ServiceVerb,
-    node: String,
-    service: NodeService,
-}
-
-/// A node operation as clients send it (`api.NodeTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "api.NodeTxnOp", rename_all = "PascalCase")]
-struct SentNode {
-    verb: NodeVerb,
-    node: Node,
-}
-
-/// A check operation as clients send it (`api.CheckTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "api.CheckTxnOp", rename_all = "PascalCase")]
-struct SentCheck {
-    verb: CheckVerb,
-    check: HealthCheck,
 }
 
 async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
@@ -145,12 +70,6 @@ async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     Ok(Reply::json(&Shown::new(&response)).with_status(status))
 }
 
-impl Sent {
-    fn is_filled(&self) -> bool {
-        self.kv.is_some() || self.node.is_some() || self.service.is_some() || self.check.is_some()
-    }
-}
-
 /// The operation that was sent, or why it is none.
 fn operation(api: &Api, sent: Sent) -> Result<Result<Op, String>, Failure> {
     let mut op = Op::default();
@@ -173,27 +92,28 @@ fn operation(api: &Api, sent: Sent) -> Result<Result<Op, String>, Failure> {
             ..Entry::default()
         };
         op.kv = Some(KvOp { verb, dir_ent });
-    } else if let Some(mut sent) = sent.node {
+    } else if let Some(sent) = sent.node {
         let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
             return Ok(Err(format!("unknown node operation: {}", sent.verb.0)));
         }
-        if sent.node.datacenter.is_empty() {
-            sent.node.datacenter.clone_from(&api.settings.datacenter);
+        let mut node = Node::from(sent.node);
+        if node.datacenter.is_empty() {
+            node.datacenter.clone_from(&api.settings.datacenter);
         }
-        op.node = Some(NodeOp { verb, node: sent.node });
+        op.node = Some(NodeOp { verb, node });
     } else if let Some(sent) = sent.service {
         let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
             return Ok(Err(format!("unknown service operation: {}", sent.verb.0)));
         }
-        op.service = Some(ServiceOp { verb, node: sent.node, service: sent.service });
+        op.service = Some(ServiceOp { verb, node: sent.node, service: sent.service.into() });
     } else if let Some(sent) = sent.check {
         let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
             return Ok(Err(format!("unknown check operation: {}", sent.verb.0)));
         }
-        op.check = Some(CheckOp { verb, check: sent.check });
+        op.check = Some(CheckOp { verb, check: sent.check.into() });
     }
     Ok(Ok(op))
 }

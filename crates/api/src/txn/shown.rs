@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use state::Index;
 use state::catalog::{Locality, Node, NodeService, Proxy, ServiceAddress, ServiceConnect, Weights};
-use state::health::HealthCheck;
+use state::health::{Definition, HealthCheck};
 use state::kv::Entry;
 use state::txn::{TxnError, TxnResponse, TxnResult};
 
@@ -36,7 +36,7 @@ struct ShownResult<'a> {
     #[serde(rename = "Service", skip_serializing_if = "Option::is_none")]
     service: Option<ShownService<'a>>,
     #[serde(rename = "Check", skip_serializing_if = "Option::is_none")]
-    check: Option<&'a HealthCheck>,
+    check: Option<ShownCheck<'a>>,
 }
 
 impl<'a> ShownResult<'a> {
@@ -45,7 +45,7 @@ impl<'a> ShownResult<'a> {
             kv: result.kv.as_deref(),
             node: result.node.as_deref(),
             service: result.service.as_deref().map(ShownService::new),
-            check: result.check.as_deref(),
+            check: result.check.as_deref().map(ShownCheck::new),
         }
     }
 }
@@ -101,6 +101,56 @@ impl<'a> ShownService<'a> {
             peer_name: &service.peer_name,
             create_index: service.create_index,
             modify_index: service.modify_index,
+        }
+    }
+}
+
+/// `structs.HealthCheck`, with its tags as [`ShownService`] shows them.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownCheck<'a> {
+    node: &'a str,
+    #[serde(rename = "CheckID")]
+    check_id: &'a str,
+    name: &'a str,
+    status: &'a str,
+    notes: &'a str,
+    output: &'a str,
+    #[serde(rename = "ServiceID")]
+    service_id: &'a str,
+    service_name: &'a str,
+    service_tags: Option<&'a [String]>,
+    r#type: &'a str,
+    interval: &'a str,
+    timeout: &'a str,
+    exposed_port: i64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    peer_name: &'a str,
+    definition: &'a Definition,
+    create_index: Index,
+    modify_index: Index,
+}
+
+impl<'a> ShownCheck<'a> {
+    fn new(check: &'a HealthCheck) -> Self {
+        ShownCheck {
+            node: &check.node,
+            check_id: &check.check_id,
+            name: &check.name,
+            status: &check.status,
+            notes: &check.notes,
+            output: &check.output,
+            service_id: &check.service_id,
+            service_name: &check.service_name,
+            service_tags: Some(&check.service_tags[..]).filter(|tags| !tags.is_empty()),
+            r#type: &check.r#type,
+            interval: &check.interval,
+            timeout: &check.timeout,
+            exposed_port: check.exposed_port,
+            peer_name: &check.peer_name,
+            definition: &check.definition,
+            create_index: check.create_index,
+            modify_index: check.modify_index,
         }
     }
 }

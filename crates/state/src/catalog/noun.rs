@@ -150,6 +150,9 @@ fn health_checks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Ve
 pub struct DeregisterRequest {
     pub datacenter: String,
     pub node: String,
+    /// Compat: taken and not looked at.
+    #[serde(skip_serializing)]
+    pub address: String,
     /// Wins over `check_id`; when both are empty the node itself goes.
     #[serde(rename = "ServiceID")]
     pub service_id: String,

@@ -72,7 +72,9 @@ impl RegisterRequest {
         if !check.node.is_empty() && fold(&check.node) != fold(&self.node) {
             return Err(Error::failed(format!(
                 "Node '{}' for check '{}' doesn't match register request node '{}'",
-                check.node, check.check_id, self.node
+                check.node,
+                health::effective_id(check),
+                self.node
             )));
         }
         if check.service_id.is_empty() {
@@ -85,7 +87,8 @@ impl RegisterRequest {
             Some(instance) => Ok(Some(&instance.service.service)),
             None => Err(Error::failed(format!(
                 "Unknown service ID '{}' for check ID '{}'",
-                check.service_id, check.check_id
+                check.service_id,
+                health::effective_id(check)
             ))),
         }
     }

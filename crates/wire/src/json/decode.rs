@@ -8,7 +8,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Error;
-use super::names::{find_field, go_type, matches};
+use super::names::{find_field, go_type, is_lenient, matches};
 use super::probe;
 use super::tree::Value;
 use super::{Options, UnknownFields};
@@ -232,7 +232,9 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
             Value::Object(entries) => {
-                let members = plan(entries, fields, self.options);
+                let unknown_fields =
+                    if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
+                let members = plan(entries, fields, Options { unknown_fields, ..self.options });
                 visitor.visit_map(Members {
                     members: members.into_iter(),
                     current: None,

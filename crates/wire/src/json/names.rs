@@ -27,6 +27,14 @@ fn fold(c: char) -> char {
     }
 }
 
+/// Structs whose own reader takes unknown fields, whatever is asked of the rest.
+const LENIENT: &[&str] = &["HealthCheckDefinition"];
+
+/// Whether the reader of the struct with this serde name takes unknown fields.
+pub(super) fn is_lenient(serde_name: &str) -> bool {
+    LENIENT.contains(&serde_name.split('|').next().unwrap_or_default())
+}
+
 /// The Go type of a struct or enum with this serde name.
 pub(super) fn go_type(serde_name: &str) -> String {
     let mut parts = serde_name.splitn(3, '|');
