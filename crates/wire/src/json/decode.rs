@@ -232,8 +232,7 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
             Value::Object(entries) => {
-                let unknown_fields =
-                    if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
+                let unknown_fields = if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
                 let members = plan(entries, fields, Options { unknown_fields, ..self.options });
                 visitor.visit_map(Members {
                     members: members.into_iter(),
