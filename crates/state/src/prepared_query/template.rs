@@ -110,7 +110,7 @@ fn interpolate(text: &str, scope: &Scope<'_>) -> Result<String, Fault> {
         let mut reader = Reader { whole: text, rest: &after[2..], scope };
         let value = reader.expression();
         // The grammar is looked at before the names are.
-        if matches!(value, Ok(_)) || reader.rest.is_empty() && matches!(value, Err(Fault::Evaluation(_))) {
+        if value.is_ok() || reader.rest.is_empty() && matches!(value, Err(Fault::Evaluation(_))) {
             reader.expect("}")?;
         }
         out.push_str(&value?);
