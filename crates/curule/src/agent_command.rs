@@ -12,6 +12,7 @@ use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
+use config::go_flags::FlagError;
 use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{COMPATIBLE_VERSION, definitions, node_id, settings};
+use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage};
 
 /// How often the state is counted for the metrics, as in the reference.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -32,8 +33,17 @@ const LARGE: usize = 4 << 20;
 pub fn run(arguments: &[String]) -> u8 {
     let flags = match Flags::parse(arguments) {
         Ok(flags) => flags,
+        Err(FlagError::Help) => {
+            print!("{}", usage::help());
+            return 0;
+        }
+        Err(error @ FlagError::Fault(_)) => {
+            eprint!("{error}\nUsage:\n{}", config::flags::flag_set().usage());
+            eprintln!("==> error parsing flags: {error}");
+            return 1;
+        }
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("==> {error}");
             return 1;
         }
     };
@@ -67,10 +77,8 @@ enum Order {
 
 async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) -> u8 {
     let started = SystemTime::now();
-    let logbook = match settings::logbook(&runtime)
-        .and_then(|config| Logbook::install(config).map_err(|error| format!("Failed to setup logging: {error}")))
-    {
-        Ok(logbook) => logbook,
+    let (logbook, node_id) = match prepare(&runtime) {
+        Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("==> {error}");
             return 1;
@@ -78,21 +86,35 @@ async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) 
     };
     let telemetry = Telemetry::install(settings::telemetry(&runtime));
     tokio::spawn(Arc::clone(&telemetry).run());
-    for warning in &warnings {
-        tracing::warn!("{warning}");
+    // Compat: lines of JSON have no banner before them.
+    if !runtime.logging.json {
+        banner::print(&runtime, &node_id);
     }
-    let seen = Seen { telemetry, logbook: Arc::clone(&logbook) };
-    let ended = start(runtime, started, arguments, seen).await;
-    // Lines that still wait for the banner belong to whoever looks for the reason.
     logbook.release();
-    match ended {
+    for warning in &warnings {
+        tracing::warn!(target: "agent", "{warning}");
+    }
+    let code = match start(runtime, node_id, started, arguments, Seen { telemetry, logbook }).await {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(%error, "the agent cannot start");
-            eprintln!("==> {error}");
+            tracing::error!(target: "agent", error, "Error starting agent");
             1
         }
+    };
+    tracing::info!(target: "agent", code, "Exit code");
+    code
+}
+
+/// What must go well before anything is shown.
+fn prepare(runtime: &Runtime) -> Result<(Arc<Logbook>, String), String> {
+    let logbook =
+        Logbook::install(settings::logbook(runtime)?).map_err(|error| format!("Failed to setup logging: {error}"))?;
+    if !runtime.server {
+        return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
     }
+    let node_id = node_id::determine(&runtime.node_id, settings::data_dir(runtime).as_deref())
+        .map_err(|error| format!("failed to setup node ID: {error}"))?;
+    Ok((logbook, node_id))
 }
 
 /// Through what a running agent is watched.
@@ -102,13 +124,13 @@ struct Seen {
     logbook: Arc<Logbook>,
 }
 
-async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, seen: Seen) -> Result<u8, String> {
-    if !runtime.server {
-        return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
-    }
-    let data_dir = settings::data_dir(&runtime);
-    let node_id = node_id::determine(&runtime.node_id, data_dir.as_deref())
-        .map_err(|error| format!("Failed to setup node ID: {error}"))?;
+async fn start(
+    runtime: Runtime,
+    node_id: String,
+    started: SystemTime,
+    arguments: Vec<String>,
+    seen: Seen,
+) -> Result<u8, String> {
     let pid_file = PidFile::create(&runtime.pid_file)?;
 
     let server_config = settings::server(&runtime, &node_id);
@@ -142,7 +164,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, se
             Listen::Socket(address) => api::http::Listener::tcp(*address),
             Listen::Unix(path) => api::http::Listener::unix(path, mode),
         };
-        let listener = listener.map_err(|error| format!("Failed to listen on {listen:?}: {error}"))?;
+        let listener = listener.map_err(|error| cannot_listen("HTTP", &listen, &error))?;
         listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
     }
     let dns_settings = settings::dns(&shown.lock()).map_err(|error| error.to_string())?;
@@ -160,13 +182,12 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, se
     for listen in dns_addresses {
         // The reference serves DNS on sockets only.
         if let Listen::Socket(address) = listen {
-            let sockets = dns::bind(address, 1).map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+            let sockets = dns::bind(address, 1).map_err(|error| cannot_listen("DNS", &listen, &error))?;
             tokio::spawn(dns::serve(sockets, sources.clone(), dns_stop.clone()));
         }
     }
     listen_for_signals(&orders, &shown)?;
-    say_hello(&shown.lock(), &node_id);
-    seen.logbook.release();
+    tracing::info!(target: "agent", "Consul agent running!");
     tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
     let graceful = loop {
@@ -174,7 +195,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, se
             Some(Order::Reload(answer)) => {
                 let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
                 if let Err(error) = &done {
-                    tracing::error!(%error, "the configuration was not reloaded");
+                    tracing::error!(target: "agent", error, "Reload config failed");
                 }
                 if let Some(answer) = answer {
                     let _ = answer.send(done);
@@ -185,7 +206,6 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>, se
         }
     };
 
-    tracing::info!("stopping");
     stop.send_replace(true);
     dns_stop.cancel();
     for listener in listeners {
@@ -269,10 +289,19 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
     tokio::spawn(async move {
         loop {
             let order = tokio::select! {
-                _ = hangup.recv() => Order::Reload(None),
-                _ = interrupt.recv() => Order::Stop { graceful: !shown.lock().skip_leave_on_interrupt },
-                _ = terminate.recv() => Order::Stop { graceful: shown.lock().leave_on_terminate },
+                _ = hangup.recv() => ("hangup", Order::Reload(None)),
+                _ = interrupt.recv() => ("interrupt", Order::Stop { graceful: !shown.lock().skip_leave_on_interrupt }),
+                _ = terminate.recv() => ("terminated", Order::Stop { graceful: shown.lock().leave_on_terminate }),
             };
+            let (signal, order) = order;
+            tracing::info!(target: "agent", signal, "Caught");
+            match &order {
+                Order::Stop { graceful: true } => tracing::info!(target: "agent", "Gracefully shutting down agent..."),
+                Order::Stop { graceful: false } => {
+                    tracing::info!(target: "agent", "Graceful shutdown disabled. Exiting")
+                }
+                Order::Reload(_) => {}
+            }
             if orders.send(order).await.is_err() {
                 return;
             }
@@ -301,20 +330,13 @@ async fn report(server: Server, datacenter: String) {
     }
 }
 
-/// What the reference prints when it is up; scripts wait for the last line.
-fn say_hello(runtime: &Runtime, node_id: &str) {
-    let addresses = &runtime.addresses;
-    let http: Vec<String> = addresses.http.iter().map(|listen| format!("{listen:?}")).collect();
-    println!("==> Starting Consul agent...");
-    println!("              Version: '{COMPATIBLE_VERSION}'");
-    println!("              Node ID: '{node_id}'");
-    println!("            Node name: '{}'", runtime.node_name);
-    println!("           Datacenter: '{}' (Segment: '<all>')", runtime.datacenter);
-    println!("               Server: {} (Bootstrap: {})", runtime.server, runtime.bootstrap);
-    println!("          Client Addr: {:?} (HTTP: {})", addresses.client, http.join(", "));
-    println!("         Cluster Addr: {}", addresses.advertise_lan);
-    println!();
-    println!("==> Consul agent running!");
+/// In the words that scripts look for in a log.
+fn cannot_listen(what: &str, listen: &Listen, error: &std::io::Error) -> String {
+    let (network, address) = match listen {
+        Listen::Socket(address) => ("tcp", address.to_string()),
+        Listen::Unix(path) => ("unix", path.display().to_string()),
+    };
+    format!("Failed to start {what} server: listen {network} {address}: bind: {}", net::go_text::reason(error))
 }
 
 /// The file that names this process; it goes with it.

@@ -150,6 +150,11 @@ fn proxy(written: &written::Proxy) -> Proxy {
 pub fn check_all(runtime: &config::runtime::Runtime) -> Result<(), String> {
     for written in &runtime.service_definitions {
         let definition = service(written);
+        for check in definition.all_checks() {
+            check
+                .validate()
+                .map_err(|reason| format!("service {:?}: check {:?}: {reason}", written.name, check.name))?;
+        }
         definition.validate().map_err(|error| format!("service {:?}: {error}", written.name))?;
     }
     for written in &runtime.check_definitions {

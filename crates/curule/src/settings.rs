@@ -99,7 +99,7 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
 pub fn logbook(runtime: &Runtime) -> Result<logbook::Config, String> {
     let written = &runtime.logging;
     let level = logbook::level_of(&written.level).ok_or_else(|| {
-        format!("Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERROR]", written.level)
+        format!("Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]", written.level)
     })?;
     let file = (!written.file.is_empty()).then(|| logbook::FileConfig {
         path: PathBuf::from(&written.file),

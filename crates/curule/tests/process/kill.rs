@@ -112,7 +112,7 @@ fn rounds(home: &Home) {
     let seed = std::env::var("PROCESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     let mut dice = Dice::new(seed);
     let mut writers: Vec<Writer> = (0..WRITERS).map(|id| Writer::new(id, seed)).collect();
-    let (mut newest, mut total) = (0, 0);
+    let mut newest = 0;
     for round in 0..=ROUNDS {
         let context = format!("seed {seed}, round {round}");
         let agent = home.start();
@@ -120,6 +120,9 @@ fn rounds(home: &Home) {
         assert!(index >= newest, "{context}: the index went from {newest} back to {index}");
         writers.iter_mut().for_each(|writer| writer.settle(&found, &context));
         if round == ROUNDS {
+            // A short life on a busy machine may see no write at all; all lives together see many.
+            let count: u64 = writers.iter().map(|writer| writer.count).sum();
+            assert!(count > ROUNDS * WRITERS, "{context}: only {count} writes were made");
             return;
         }
         let life = Duration::from_millis(20 + dice.below(400));
@@ -133,9 +136,6 @@ fn rounds(home: &Home) {
             newest = index.max(read(&agent).1);
             agent.crash();
         });
-        let count = writers.iter().map(|writer| writer.count).sum();
-        assert!(count > total + WRITERS, "{context}: nothing was written in {life:?}");
-        total = count;
     }
 }
 

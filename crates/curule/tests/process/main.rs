@@ -6,6 +6,7 @@
 mod configuration;
 mod damage;
 mod full_disk;
+mod garbage;
 mod harness;
 mod kill;
 mod lifecycle;

@@ -33,7 +33,7 @@ const LIBRARIES: [&str; 17] = [
 ];
 
 /// Words that do not stand in pure code, and why.
-const BANNED: [(&str, &str); 22] = [
+const BANNED: [(&str, &str); 24] = [
     ("Instant::now", "time is an argument"),
     ("SystemTime", "time is an argument"),
     ("UNIX_EPOCH", "time is an argument"),
@@ -51,7 +51,9 @@ const BANNED: [(&str, &str); 22] = [
     ("HashMap", "hash order is not deterministic: BTreeMap or OrdMap"),
     ("HashSet", "hash order is not deterministic: BTreeSet or OrdSet"),
     ("RandomState", "hash order is not deterministic"),
-    ("rand::rng", "randomness is an argument"),
+    ("rand::rng(", "randomness is an argument"),
+    ("rand::rng;", "randomness is an argument"),
+    ("thread_rng", "randomness is an argument"),
     ("rand::random", "randomness is an argument"),
     ("SystemRandom", "randomness is an argument"),
     ("from_os_rng", "randomness is an argument"),

@@ -3,8 +3,8 @@
 use crate::assert_tidy;
 use crate::tree::sources;
 
-/// Past this, a second concept hides inside. Healthy files have a third of it; long lists come near.
-const CODE_LINES_MAX: usize = 700;
+/// Past 600 lines one asks which second concept is inside; past this it is there. Healthy files have a third of it.
+const CODE_LINES_MAX: usize = 800;
 /// Tests may be longer: they are read one at a time.
 const TEST_LINES_MAX: usize = 1000;
 /// Names of crates and modules that say nothing about what is inside.

@@ -126,8 +126,8 @@ async fn members(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, F
     // Compat: here the flag needs a value.
     let wan = req.filled("wan").is_some();
     match req.filled("segment") {
-        Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
         None | Some("_all") => {}
+        Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
         Some(_) => {
             return Err(Failure::internal("Network segments are not supported in this version of Consul"));
         }
