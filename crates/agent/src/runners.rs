@@ -192,3 +192,25 @@ async fn service_exists(agent: Agent, node: String, service_id: String) -> Resul
     // Compat: on a node that nobody knows every service is taken to exist.
     Ok(found.answer.is_none_or(|node| node.services.contains_key(&service_id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use state::health::HealthCheck;
+
+    use super::seen;
+
+    #[test]
+    fn aliases_do_not_repeat_each_other() {
+        let check = |kind: &str| {
+            let check = HealthCheck {
+                status: "critical".into(),
+                output: "Aliased check \"a\" failing: no".into(),
+                r#type: kind.into(),
+                ..HealthCheck::default()
+            };
+            seen(&check).map(|seen| (seen.status.as_str(), seen.output))
+        };
+        assert_eq!(check("alias"), Some(("critical", String::new())));
+        assert_eq!(check("ttl"), Some(("critical", "Aliased check \"a\" failing: no".to_owned())));
+    }
+}
