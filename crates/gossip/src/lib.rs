@@ -16,4 +16,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
 pub mod delegate;
+pub mod envelope;
 pub mod io;
+pub mod keyring;
