@@ -15,7 +15,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
+pub mod coordinate;
 pub mod delegate;
 pub mod envelope;
 pub mod io;
 pub mod keyring;
+pub mod stream;

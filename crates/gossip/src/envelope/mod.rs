@@ -18,7 +18,6 @@ use crate::keyring::Keyring;
 pub use overhead::Version;
 pub use refusal::Refusal;
 
-#[allow(unused_imports, reason = "streams come next")]
 pub(crate) use cipher::{NONCE, open as open_sealed, seal, sealed_len};
 pub(crate) use lzw::{compress, decompress};
 
@@ -50,10 +49,30 @@ pub const DEPTH_MAX: usize = 4;
 /// A label's length is a byte.
 pub const LABEL_MAX: usize = 255;
 
+/// What pools that share a network are told apart by; most have none, which is "".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Label(String);
+
+impl Label {
+    /// `None` if it is longer than its header can say.
+    pub fn new(text: impl Into<String>) -> Option<Label> {
+        let text = text.into();
+        (text.len() <= LABEL_MAX).then_some(Label(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 /// How packets and streams of one pool are wrapped. Cheap to clone; a changed keyring is a new envelope.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    label: String,
+    pub label: Label,
     pub keyring: Option<Arc<Keyring>>,
     /// Refuse what is not encrypted, if there is a keyring.
     pub verify_incoming: bool,
@@ -66,7 +85,7 @@ pub struct Envelope {
 impl Default for Envelope {
     fn default() -> Envelope {
         Envelope {
-            label: String::new(),
+            label: Label::default(),
             keyring: None,
             verify_incoming: true,
             verify_outgoing: true,
@@ -95,16 +114,6 @@ pub enum Unsealable {
 }
 
 impl Envelope {
-    /// This envelope with a label; `None` if that is too long.
-    pub fn with_label(self, label: impl Into<String>) -> Option<Envelope> {
-        let label = label.into();
-        (label.len() <= LABEL_MAX).then_some(Envelope { label, ..self })
-    }
-
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
     /// The keys that what we send is encrypted with.
     pub(crate) fn sealing(&self) -> Option<&Keyring> {
         self.keyring.as_deref().filter(|_| self.verify_outgoing)
@@ -113,7 +122,7 @@ impl Envelope {
     /// What messages of one packet and their [`overhead::COMPOUND_PART`]s may take together, of `limit` bytes.
     pub fn budget(&self, limit: usize) -> usize {
         let encryption = self.sealing().map_or(0, |_| overhead::encryption(self.version));
-        limit.saturating_sub(overhead::COMPOUND_HEADER + overhead::label(&self.label) + encryption)
+        limit.saturating_sub(overhead::COMPOUND_HEADER + overhead::label(self.label.as_str()) + encryption)
     }
 
     /// The messages of one packet.
@@ -146,13 +155,13 @@ impl Envelope {
             plain = summed.into();
         }
         let keyring = self.sealing();
-        if keyring.is_none() && self.label.is_empty() {
+        if keyring.is_none() && self.label.as_bytes().is_empty() {
             return Ok(plain);
         }
         let mut packet = self.label_header();
         match keyring {
             Some(keyring) => {
-                cipher::seal(&mut packet, keyring.primary(), self.version, nonce, self.label.as_bytes(), &plain);
+                seal(&mut packet, keyring.primary(), self.version, nonce, self.label.as_bytes(), &plain);
             }
             None => packet.extend_from_slice(&plain),
         }
@@ -161,12 +170,11 @@ impl Envelope {
 
     /// What stands in front of each packet and each stream that we open.
     pub(crate) fn label_header(&self) -> Vec<u8> {
-        if self.label.is_empty() {
+        let label = self.label.as_bytes();
+        if label.is_empty() {
             return Vec::new();
         }
-        let mut header = vec![kind::LABEL, self.label.len() as u8];
-        header.extend_from_slice(self.label.as_bytes());
-        header
+        [&[kind::LABEL, label.len() as u8], label].concat()
     }
 
     fn check_label<'p>(&self, packet: &'p [u8]) -> Result<&'p [u8], Refusal> {
@@ -310,4 +318,4 @@ fn one_compound(messages: &[Bytes]) -> Result<Bytes, Unsealable> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
