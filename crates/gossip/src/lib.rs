@@ -20,4 +20,5 @@ pub mod delegate;
 pub mod envelope;
 pub mod io;
 pub mod keyring;
+pub mod machine;
 pub mod stream;

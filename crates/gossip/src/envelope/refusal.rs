@@ -52,9 +52,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// May the other side of a stream be told? The reference answers only for what it finds wrong behind the label.
+    /// Is the other side of a stream told? The reference answers what goes wrong with encryption and compression.
     pub fn is_answered(&self) -> bool {
-        !matches!(self, Refusal::LabelTruncated | Refusal::LabelEmpty | Refusal::Label(_) | Refusal::StreamKind(_))
+        matches!(
+            self,
+            Refusal::EncryptedEmpty
+                | Refusal::EncryptionVersion(_)
+                | Refusal::EncryptedShort(_)
+                | Refusal::Padding
+                | Refusal::NoKey
+                | Refusal::UnexpectedEncryption
+                | Refusal::PlainStream
+                | Refusal::TooLarge(_)
+                | Refusal::Algorithm(_)
+                | Refusal::Compressed
+        )
     }
 }
 
