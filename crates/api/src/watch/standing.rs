@@ -140,10 +140,9 @@ fn http_handler(written: Option<Value>) -> Result<Handler, String> {
     };
     let mut headers = Vec::new();
     for (name, values) in &given {
-        // A list of one comes as its element out of HCL.
-        let one = std::slice::from_ref(values);
-        let values = values.as_array().map_or(one, Vec::as_slice).iter().filter_map(Value::as_str);
-        headers.extend(values.map(|value| (name.clone(), value.to_owned())));
+        for value in values.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            headers.push((name.clone(), value.to_owned()));
+        }
     }
     Ok(Handler::Http {
         method: if text("method").is_empty() { "POST".to_owned() } else { text("method").to_owned() },
