@@ -10,7 +10,6 @@ use acl::AllowAll;
 use agent::logbook::Logbook;
 use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
-use api::watch::standing::Watches;
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
 use config::go_flags::FlagError;
@@ -188,16 +187,13 @@ async fn start(
         }
     }
     listen_for_signals(&orders, &shown)?;
-    let mut watches = Watches::default();
-    follow(&mut watches, &shown.lock(), &api)?;
     tracing::info!(target: "agent", "Consul agent running!");
     tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
     let graceful = loop {
         match inbox.recv().await {
             Some(Order::Reload(answer)) => {
-                let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen)
-                    .and_then(|()| follow(&mut watches, &shown.lock(), &api));
+                let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
                 if let Err(error) = &done {
                     tracing::error!(target: "agent", error, "Reload config failed");
                 }
@@ -250,16 +246,6 @@ fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order
             let _ = leaves.try_send(Order::Stop { graceful: true });
         }),
     }
-}
-
-/// Follows the watches of the configuration in place of earlier ones.
-fn follow(watches: &mut Watches, runtime: &Runtime, api: &Arc<Api>) -> Result<(), String> {
-    let (standing, warnings) = definitions::watches(runtime)?;
-    for warning in warnings {
-        tracing::warn!(target: "agent", "{warning}");
-    }
-    watches.replace(standing, api);
-    Ok(())
 }
 
 /// Registers the services and checks of configuration files, and forgets those that they no longer name.

@@ -3,7 +3,6 @@
 use agent::check::definition::{CheckDefinition, CheckType};
 use agent::service::{Connect, ServiceDefinition};
 use api::cli::{ServiceDefinitions, ToValidate};
-use api::watch::standing::Standing;
 use config::definition as written;
 use config::{Flags, Sources};
 use state::catalog::{
@@ -184,16 +183,4 @@ pub fn read_services(paths: &[String]) -> Result<ServiceDefinitions, String> {
     check_all(&loaded.runtime)?;
     let bodies = loaded.runtime.service_definitions.iter().map(registration::body).collect();
     Ok(ServiceDefinitions { warnings: loaded.warnings, bodies })
-}
-
-/// The watches of a configuration, ready to be followed, with a warning for each that is out of date.
-pub fn watches(runtime: &config::runtime::Runtime) -> Result<(Vec<Standing>, Vec<&'static str>), String> {
-    let mut warnings = Vec::new();
-    let mut standing = Vec::new();
-    for watch in &runtime.watches {
-        let (watch, warning) = Standing::compile(watch.parameters.clone().into_iter().collect())?;
-        warnings.extend(warning);
-        standing.push(watch);
-    }
-    Ok((standing, warnings))
 }

@@ -2,14 +2,13 @@
 //!
 //! A [`Plan`] asks nothing itself. Whoever drives it sends [`Plan::question`], hands what comes back to
 //! [`Plan::answered`] or [`Plan::failed`], and runs a handler on the news. The command line drives it over HTTP, an
-//! agent does so for the `watches` of its configuration ([`standing`]).
+//! agent may do so for the `watches` of its configuration.
 //!
 //! Always true: the first answer is news; after that only an answer that differs, and whose index moved, is.
 //! Not here: handlers, sockets, clocks.
 
 pub mod cli;
 mod parameters;
-pub mod standing;
 mod view;
 
 use std::time::Duration;

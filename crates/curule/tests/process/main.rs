@@ -12,4 +12,3 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod restart;
-mod watches;
