@@ -27,6 +27,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use file::LogFile;
+pub use line::timestamp;
 use line::Line;
 
 /// Lines that wait for one watcher, as in the reference.

@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage};
+use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage, watches};
 
 /// How often the state is counted for the metrics, as in the reference.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -132,6 +132,7 @@ async fn start(
     seen: Seen,
 ) -> Result<u8, String> {
     let pid_file = PidFile::create(&runtime.pid_file)?;
+    let watches = watches::compile(&runtime)?;
 
     let server_config = settings::server(&runtime, &node_id);
     let server = tokio::task::spawn_blocking(move || Server::start(server_config))
@@ -155,16 +156,20 @@ async fn start(
         Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), watched, hooks))
     };
     let mut listeners = Vec::new();
-    let (http, mode) = {
+    let (http, owner) = {
         let runtime = shown.lock();
-        (runtime.addresses.http.clone(), u32::from_str_radix(&runtime.unix_sockets.mode, 8).ok())
+        (runtime.addresses.http.clone(), runtime.unix_sockets.clone())
     };
     for listen in http {
         let listener = match &listen {
             Listen::Socket(address) => api::http::Listener::tcp(*address),
-            Listen::Unix(path) => api::http::Listener::unix(path, mode),
+            Listen::Unix(path) => api::http::Listener::unix(path),
         };
-        let listener = listener.map_err(|error| cannot_listen("HTTP", &listen, &error))?;
+        let listener = listener.map_err(|error| cannot_listen("tcp", &listen, &error))?;
+        if let Listen::Unix(path) = &listen {
+            let owned = settings::socket_owner(&owner).and_then(|owner| owner.own(path));
+            owned.map_err(|error| format!("Failed setting up socket: {error}"))?;
+        }
         listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
     }
     let dns_settings = settings::dns(&shown.lock()).map_err(|error| error.to_string())?;
@@ -182,10 +187,11 @@ async fn start(
     for listen in dns_addresses {
         // The reference serves DNS on sockets only.
         if let Listen::Socket(address) = listen {
-            let sockets = dns::bind(address, 1).map_err(|error| cannot_listen("DNS", &listen, &error))?;
+            let sockets = dns::bind(address, 1).map_err(|error| cannot_listen("udp", &listen, &error))?;
             tokio::spawn(dns::serve(sockets, sources.clone(), dns_stop.clone()));
         }
     }
+    let mut watches = watches.start();
     listen_for_signals(&orders, &shown)?;
     tracing::info!(target: "agent", "Consul agent running!");
     tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
@@ -194,6 +200,7 @@ async fn start(
         match inbox.recv().await {
             Some(Order::Reload(answer)) => {
                 let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
+                let done = done.map(|reloaded| watches = reloaded.start());
                 if let Err(error) = &done {
                     tracing::error!(target: "agent", error, "Reload config failed");
                 }
@@ -206,6 +213,7 @@ async fn start(
         }
     };
 
+    drop(watches);
     stop.send_replace(true);
     dns_stop.cancel();
     for listener in listeners {
@@ -255,7 +263,7 @@ fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
     agent.reload_configured(&services, &checks).map_err(|error| error.to_string())
 }
 
-/// Reads the configuration again and applies what may change while running.
+/// Reads the configuration again and applies what may change while running; gives the watches to start.
 fn reload(
     arguments: &[String],
     shown: &Arc<Mutex<Runtime>>,
@@ -263,7 +271,7 @@ fn reload(
     api: &Api,
     dns_settings: &ArcSwap<dns::Settings>,
     seen: &Seen,
-) -> Result<(), String> {
+) -> Result<watches::Compiled, String> {
     let flags = Flags::parse(arguments).map_err(|error| error.to_string())?;
     let loaded = config::load_here(flags).map_err(|error| error.to_string())?;
     definitions::check_all(&loaded.runtime)?;
@@ -271,6 +279,7 @@ fn reload(
         tracing::warn!("{warning}");
     }
     let names = settings::dns(&loaded.runtime).map_err(|error| error.to_string())?;
+    let watches = watches::compile(&loaded.runtime).map_err(|error| format!("Failed reloading watches: {error}"))?;
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
     dns_settings.store(Arc::new(names));
@@ -278,7 +287,7 @@ fn reload(
     seen.telemetry.set_filter(settings::telemetry(&loaded.runtime).filter);
     *shown.lock() = loaded.runtime;
     tracing::info!("configuration reloaded");
-    Ok(())
+    Ok(watches)
 }
 
 fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>) -> Result<(), String> {
@@ -331,12 +340,12 @@ async fn report(server: Server, datacenter: String) {
 }
 
 /// In the words that scripts look for in a log.
-fn cannot_listen(what: &str, listen: &Listen, error: &std::io::Error) -> String {
+fn cannot_listen(network: &str, listen: &Listen, error: &std::io::Error) -> String {
     let (network, address) = match listen {
-        Listen::Socket(address) => ("tcp", address.to_string()),
+        Listen::Socket(address) => (network, address.to_string()),
         Listen::Unix(path) => ("unix", path.display().to_string()),
     };
-    format!("Failed to start {what} server: listen {network} {address}: bind: {}", net::go_text::reason(error))
+    format!("listen {network} {address}: bind: {}", net::go_text::reason(error))
 }
 
 /// The file that names this process; it goes with it.
@@ -348,7 +357,7 @@ impl PidFile {
             return Ok(PidFile(None));
         }
         std::fs::write(path, std::process::id().to_string())
-            .map_err(|error| format!("Could not write pid file {path}: {error}"))?;
+            .map_err(|error| format!("Could not open pid file: open {path}: {}", net::go_text::reason(&error)))?;
         Ok(PidFile(Some(path.to_owned())))
     }
 }

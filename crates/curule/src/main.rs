@@ -8,6 +8,7 @@ mod node_id;
 mod registration;
 mod settings;
 mod usage;
+mod watches;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
 use agent::{logbook, telemetry};
-use config::runtime::{RecursorStrategy, Runtime};
+use api::http::SocketOwner;
+use config::runtime::{RecursorStrategy, Runtime, UnixSockets};
 use http::header::{HeaderName, HeaderValue};
 use state::Limits;
 use state::catalog::Locality;
@@ -212,4 +213,54 @@ pub fn max_conns(runtime: &Runtime) -> usize {
 
 fn size(configured: u64) -> usize {
     usize::try_from(configured).unwrap_or(usize::MAX)
+}
+
+/// Whose the unix sockets are. A user may be named, a group only numbered, as in the reference.
+pub fn socket_owner(written: &UnixSockets) -> Result<SocketOwner, String> {
+    let UnixSockets { user, group, mode } = written;
+    let user = match user.parse() {
+        _ if user.is_empty() => None,
+        Ok(number) => Some(number),
+        Err(_) => match nix::unistd::User::from_name(user) {
+            Ok(Some(found)) => Some(found.uid.as_raw()),
+            Ok(None) => return Err(format!("failed to look up user {user}: user: unknown user {user}")),
+            Err(error) => return Err(format!("failed to look up user {user}: {error}")),
+        },
+    };
+    let group = match group.parse() {
+        _ if group.is_empty() => None,
+        Ok(number) => Some(number),
+        Err(_) => return Err(format!("invalid group specified: {group}")),
+    };
+    let mode = match u32::from_str_radix(mode, 8) {
+        _ if mode.is_empty() => None,
+        Ok(bits) => Some(bits),
+        // Compat: the text does not show what was written.
+        Err(_) => return Err("invalid mode specified: 0".to_owned()),
+    };
+    Ok(SocketOwner { user, group, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use api::http::SocketOwner;
+    use config::runtime::UnixSockets;
+
+    use super::socket_owner;
+
+    fn read(user: &str, group: &str, mode: &str) -> Result<SocketOwner, String> {
+        socket_owner(&UnixSockets { user: user.to_owned(), group: group.to_owned(), mode: mode.to_owned() })
+    }
+
+    #[test]
+    fn sockets_are_given_to_whom_the_configuration_names() {
+        assert_eq!(read("", "", ""), Ok(SocketOwner::default()));
+        let owner = SocketOwner { user: Some(0), group: Some(7), mode: Some(0o600) };
+        assert_eq!(read("root", "7", "600"), Ok(owner));
+        assert_eq!(read("0", "7", "0600"), Ok(owner));
+        let unknown = "failed to look up user no-such-user: user: unknown user no-such-user";
+        assert_eq!(read("no-such-user", "", ""), Err(unknown.to_owned()));
+        assert_eq!(read("", "root", ""), Err("invalid group specified: root".to_owned()));
+        assert_eq!(read("", "", "rw"), Err("invalid mode specified: 0".to_owned()));
+    }
 }

@@ -68,6 +68,8 @@ pub enum SettingsError {
     CaFile(String),
     #[error("Error loading CA Path: {0}")]
     CaPath(String),
+    #[error("{0}")]
+    CaWalk(String),
     #[error("Error appending CA: Couldn't parse PEM in: {0}")]
     CaPem(String),
     #[error("both client cert and client key must be provided")]
@@ -129,7 +131,10 @@ impl Settings {
             roots.extend(found);
         }
         if let Some(directory) = &self.ca_path {
-            let fail = |error: &io::Error| SettingsError::CaPath(open_error(directory, error));
+            // Compat: Go walks the directory, and its walk has no other prefix than the call that failed.
+            let fail = |error: &io::Error| {
+                SettingsError::CaWalk(format!("lstat {}: {}", directory.display(), go_text::reason(error)))
+            };
             let mut files = Vec::new();
             for entry in fs::read_dir(directory).map_err(|error| fail(&error))?.take(CA_FILES_MAX) {
                 let path = entry.map_err(|error| fail(&error))?.path();

@@ -188,7 +188,7 @@ fn is_print(c: char) -> bool {
 }
 
 /// RFC 3339 in UTC with that many digits of the second.
-fn timestamp(time: SystemTime, digits: usize) -> String {
+pub fn timestamp(time: SystemTime, digits: usize) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let whole = GoTime::from_unix(seconds, 0).to_string();

@@ -114,6 +114,31 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Asks at `host:port` without encryption, with this token if it is not empty.
+    pub fn plain(address: &str, token: &str) -> Settings {
+        Settings::to(Target::Tcp(address.to_owned()), token)
+    }
+
+    /// As [`Settings::plain`], at a Unix socket.
+    pub fn unix(path: impl Into<PathBuf>, token: &str) -> Settings {
+        Settings::to(Target::Unix(path.into()), token)
+    }
+
+    fn to(target: Target, token: &str) -> Settings {
+        Settings {
+            target,
+            encrypted: false,
+            path_prefix: String::new(),
+            token: Some(token).filter(|token| !token.is_empty()).map(|token| Secret(token.to_owned())),
+            basic: None,
+            datacenter: String::new(),
+            namespace: String::new(),
+            partition: String::new(),
+            tls: tls::Settings::default(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Puts flags and environment together; the error completes `Error connecting to Consul agent: `.
     pub fn of(parsed: &Parsed, environment: &Environment) -> Result<Settings, String> {
         let env = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
@@ -125,10 +150,8 @@ impl Settings {
             let value = env(name)?;
             let read = parse_bool(value);
             if read.is_none() {
-                warnings.push(format!(
-                    "could not parse {name}: error=\"strconv.ParseBool: parsing {}: invalid syntax\"",
-                    go_text::quote(&go_text::quote(value)).trim_matches('"')
-                ));
+                let error = format!("strconv.ParseBool: parsing {}: invalid syntax", go_text::quote(value));
+                warnings.push(format!("could not parse {name}: error={}", go_text::quote(&error)));
             }
             read
         };

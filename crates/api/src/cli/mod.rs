@@ -20,9 +20,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io::{Read, Write};
+use std::time::SystemTime;
+
+use ::agent::logbook::timestamp;
 
 use self::client::{Answer, CLIENT, Client, Failure, Request, SERVER, Settings};
 use self::flags::{Flag, Parsed};
+
+/// Digits of a second in a log line.
+const MILLISECONDS: usize = 3;
 
 /// The environment variables a command may look at.
 pub type Environment = BTreeMap<String, String>;
@@ -53,6 +59,13 @@ impl Io {
     pub fn say(&mut self, line: impl std::fmt::Display) {
         let _ = writeln!(self.out, "{line}");
         let _ = self.out.flush();
+    }
+
+    /// A complaint in the form of a log line, as the reference's client library writes its own.
+    pub fn log(&mut self, level: &str, from: &str, what: impl std::fmt::Display) {
+        let time = timestamp(SystemTime::now(), MILLISECONDS);
+        let level = format!("[{level}]");
+        self.complain(format_args!("{time} {level:7} {from}: {what}"));
     }
 
     pub fn complain(&mut self, line: impl std::fmt::Display) {
@@ -193,7 +206,7 @@ impl Invocation<'_> {
             let settings =
                 Settings::of(&self.parsed, &self.io.environment).map_err(|error| format!("{words}: {error}"))?;
             for warning in &settings.warnings {
-                self.io.complain(format_args!("[WARN]  consul-api: {warning}"));
+                self.io.log("WARN", "consul-api", warning);
             }
             let client = Client::new(settings).map_err(|error| format!("{words}: {error}"))?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

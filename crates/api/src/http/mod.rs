@@ -34,7 +34,7 @@ pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};
 pub use self::select::{Filtering, answer_key, node_meta, source};
-pub use self::serve::{Listener, serve};
+pub use self::serve::{Listener, SocketOwner, serve};
 use crate::Api;
 
 /// Says why a request was answered as it was.

@@ -39,6 +39,32 @@ const DRAIN: Duration = Duration::from_secs(5);
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 81\r\n\
     Connection: close\r\n\r\nYour IP is issuing too many concurrent connections, please rate limit your calls\n";
 
+/// Whose a unix socket is, and who may use it; what is absent stays as the system made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOwner {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+    pub mode: Option<u32>,
+}
+
+impl SocketOwner {
+    /// Gives a socket away; the error says what failed, in the reference's words.
+    pub fn own(&self, path: &Path) -> Result<(), String> {
+        let SocketOwner { user, group, mode } = *self;
+        let quoted = || net::go_text::quote(&path.display().to_string());
+        std::os::unix::fs::chown(path, user, group).map_err(|error| {
+            let (user, group) = (user.map_or(-1, i64::from), group.map_or(-1, i64::from));
+            let reason = net::go_text::reason(&error);
+            format!("failed setting ownership to {user}:{group} on {}: {reason}", quoted())
+        })?;
+        let Some(mode) = mode else { return Ok(()) };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| {
+            let reason = net::go_text::reason(&error);
+            format!("failed setting permissions to {mode} on {}: {reason}", quoted())
+        })
+    }
+}
+
 /// Where the API listens.
 pub enum Listener {
     Tcp(TcpListener),
@@ -53,17 +79,14 @@ impl Listener {
         Ok(Listener::Tcp(TcpListener::from_std(socket)?))
     }
 
-    /// Binds a unix socket in the place of a leftover one, with the given mode.
-    pub fn unix(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+    /// Binds a unix socket in the place of a leftover one. It has to be given away ([`SocketOwner::own`]) if it is not to
+    /// stay ours.
+    pub fn unix(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
-        if let Some(mode) = mode {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        }
-        Ok(Listener::Unix(listener))
+        Ok(Listener::Unix(UnixListener::bind(path)?))
     }
 
     /// The TCP address that was bound.

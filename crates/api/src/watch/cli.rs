@@ -120,16 +120,18 @@ async fn follow(
             Err(error) => {
                 let wait = plan.failed();
                 let (kind, error, retry) = (&plan.kind, error.replace('"', "\\\""), GoDuration::from(wait));
-                io.complain(format_args!(
-                    "[ERROR] watch.watch: Watch errored: type={kind} error=\"{error}\" retry={retry}"
-                ));
+                io.log(
+                    "ERROR",
+                    "watch.watch",
+                    format_args!("Watch errored: type={kind} error=\"{error}\" retry={retry}"),
+                );
                 tokio::time::sleep(wait).await;
             }
         }
     }
 }
 
-async fn ask(plan: &mut Plan, client: &Client) -> Result<Option<News>, String> {
+pub(super) async fn ask(plan: &mut Plan, client: &Client) -> Result<Option<News>, String> {
     let question = plan.question();
     let mut request = Request::get(question.path);
     if plan.may_be_missing() {

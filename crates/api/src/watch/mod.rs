@@ -1,21 +1,25 @@
 //! Watches: what is to be watched, what to ask for it, and when an answer is news.
 //!
 //! A [`Plan`] asks nothing itself. Whoever drives it sends [`Plan::question`], hands what comes back to
-//! [`Plan::answered`] or [`Plan::failed`], and runs a handler on the news. The command line drives it over HTTP, an
-//! agent may do so for the `watches` of its configuration.
+//! [`Plan::answered`] or [`Plan::failed`], and runs a handler on the news. The command line drives it over HTTP, and so
+//! does an agent for the `watches` of its configuration ([`Configured`]).
 //!
 //! Always true: the first answer is news; after that only an answer that differs, and whose index moved, is.
 //! Not here: handlers, sockets, clocks.
 
 pub mod cli;
+mod configured;
 mod parameters;
+mod run;
 mod view;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
+pub use self::configured::Configured;
 pub use self::parameters::{Invalid, Parameters};
+pub use self::run::Own;
 
 /// The wait after the first failure; it grows with the square of their number.
 const RETRY_BASE: Duration = Duration::from_secs(5);

@@ -59,10 +59,14 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 /// Parameters are taken out one by one; what is left over is unknown.
-struct Rest(Parameters);
+pub(super) struct Rest(pub(super) Parameters);
 
 impl Rest {
-    fn text(&mut self, name: &'static str) -> Result<String, Invalid> {
+    pub(super) fn must_be_empty(self) -> Result<(), Invalid> {
+        if self.0.is_empty() { Ok(()) } else { Err(Invalid::Unknown(self.0.into_keys().collect())) }
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Result<String, Invalid> {
         match self.0.remove(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
@@ -100,44 +104,63 @@ impl Rest {
 
 pub(super) fn compile(parameters: Parameters) -> Result<Plan, Invalid> {
     let mut rest = Rest(parameters);
-    let datacenter = rest.text("datacenter")?;
-    let token = Token(rest.text("token")?);
-    let kind = rest.text("type")?;
-    if kind.is_empty() {
-        return Err(Invalid::NoType);
-    }
-    let can_be_stale = matches!(kind.as_str(), "key" | "keyprefix" | "services" | "nodes" | "service" | "checks");
-    let stale = can_be_stale && rest.bool("stale")?;
-    let can_filter = matches!(kind.as_str(), "services" | "nodes" | "service" | "checks");
-    let filter = if can_filter { rest.text("filter")? } else { String::new() };
-    let subject = match kind.as_str() {
-        "key" => Subject::Key { key: rest.required("key")? },
-        "keyprefix" => Subject::KeyPrefix { prefix: rest.required("prefix")? },
-        "services" => Subject::Services { filter },
-        "nodes" => Subject::Nodes { filter },
-        "service" => Subject::Service {
-            service: rest.required("service")?,
-            tags: rest.texts("tag")?,
-            passing_only: rest.bool("passingonly")?,
-            filter,
-        },
-        "checks" => {
-            let (service, state) = (rest.text("service")?, rest.text("state")?);
-            let state = match (service.is_empty(), state.is_empty()) {
-                (false, false) => return Err(Invalid::ServiceAndState),
-                (true, true) => "any".to_owned(),
-                _ => state,
-            };
-            Subject::Checks { service, state, filter }
+    let common = Common::take(&mut rest)?;
+    let plan = common.plan(&mut rest)?;
+    rest.must_be_empty()?;
+    Ok(plan)
+}
+
+/// What every watch has.
+pub(super) struct Common {
+    datacenter: String,
+    token: Token,
+    kind: String,
+}
+
+impl Common {
+    pub(super) fn take(rest: &mut Rest) -> Result<Common, Invalid> {
+        let datacenter = rest.text("datacenter")?;
+        let token = Token(rest.text("token")?);
+        let kind = rest.text("type")?;
+        if kind.is_empty() {
+            return Err(Invalid::NoType);
         }
-        "event" => Subject::Event { name: rest.text("name")? },
-        "connect_roots" => Subject::ConnectRoots,
-        "connect_leaf" => Subject::ConnectLeaf { service: rest.text("service")? },
-        "agent_service" => Subject::AgentService { id: rest.text("service_id")? },
-        _ => return Err(Invalid::UnknownType(kind)),
-    };
-    if !rest.0.is_empty() {
-        return Err(Invalid::Unknown(rest.0.into_keys().collect()));
+        Ok(Common { datacenter, token, kind })
     }
-    Ok(Plan { kind, datacenter, token, stale, subject, cursor: None, last: None, failures: 0 })
+
+    /// Takes what the type needs.
+    pub(super) fn plan(self, rest: &mut Rest) -> Result<Plan, Invalid> {
+        let Common { datacenter, token, kind } = self;
+        let can_be_stale = matches!(kind.as_str(), "key" | "keyprefix" | "services" | "nodes" | "service" | "checks");
+        let stale = can_be_stale && rest.bool("stale")?;
+        let can_filter = matches!(kind.as_str(), "services" | "nodes" | "service" | "checks");
+        let filter = if can_filter { rest.text("filter")? } else { String::new() };
+        let subject = match kind.as_str() {
+            "key" => Subject::Key { key: rest.required("key")? },
+            "keyprefix" => Subject::KeyPrefix { prefix: rest.required("prefix")? },
+            "services" => Subject::Services { filter },
+            "nodes" => Subject::Nodes { filter },
+            "service" => Subject::Service {
+                service: rest.required("service")?,
+                tags: rest.texts("tag")?,
+                passing_only: rest.bool("passingonly")?,
+                filter,
+            },
+            "checks" => {
+                let (service, state) = (rest.text("service")?, rest.text("state")?);
+                let state = match (service.is_empty(), state.is_empty()) {
+                    (false, false) => return Err(Invalid::ServiceAndState),
+                    (true, true) => "any".to_owned(),
+                    _ => state,
+                };
+                Subject::Checks { service, state, filter }
+            }
+            "event" => Subject::Event { name: rest.text("name")? },
+            "connect_roots" => Subject::ConnectRoots,
+            "connect_leaf" => Subject::ConnectLeaf { service: rest.text("service")? },
+            "agent_service" => Subject::AgentService { id: rest.text("service_id")? },
+            _ => return Err(Invalid::UnknownType(kind)),
+        };
+        Ok(Plan { kind, datacenter, token, stale, subject, cursor: None, last: None, failures: 0 })
+    }
 }

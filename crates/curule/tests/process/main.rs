@@ -12,3 +12,4 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod restart;
+mod watches;
