@@ -50,8 +50,8 @@ struct Addition<'a> {
 }
 
 impl Agent {
-    /// Registers a service with its checks and its sidecar; an existing one of the same id is replaced. Its other checks stay
-    /// unless `replace_checks`.
+    /// Registers a service with its checks and its sidecar; an existing one of the same id is replaced. Its other
+    /// checks stay unless `replace_checks`.
     pub fn register_service(
         &self,
         definition: &ServiceDefinition,
@@ -423,7 +423,10 @@ impl Agent {
             self.drop_check(&id);
         }
         for id in old_services {
-            self.deregister_service(&id)?;
+            // A sidecar is gone with its service.
+            if self.with_local(|local| local.service(&id).is_some()) {
+                self.deregister_service(&id)?;
+            }
         }
         self.note_change();
         Ok(())

@@ -20,6 +20,8 @@ use crate::check::thresholds::Thresholds;
 use crate::check::ttl::Ttl;
 use crate::check::{Report, Status};
 
+/// The type of checks that follow others.
+const ALIAS: &str = "alias";
 /// Reports wait here for the local state; runners wait when it is full.
 const REPORTS_MAX: usize = 256;
 
@@ -147,12 +149,15 @@ impl Runners {
 }
 
 fn seen(check: &HealthCheck) -> Option<Seen> {
+    // An alias that looks at an alias repeats its verdict, not its words: two that look at each other would go on for
+    // ever.
+    let is_alias = check.r#type == ALIAS;
     Some(Seen {
         node: check.node.clone(),
         service_id: check.service_id.clone(),
         name: check.name.clone(),
         status: Status::parse(&check.status)?,
-        output: check.output.clone(),
+        output: if is_alias { String::new() } else { check.output.clone() },
     })
 }
 
@@ -186,4 +191,26 @@ async fn service_exists(agent: Agent, node: String, service_id: String) -> Resul
     let found = agent.cluster().read(&query, &options, &may).await.map_err(|error| error.to_string())?;
     // Compat: on a node that nobody knows every service is taken to exist.
     Ok(found.answer.is_none_or(|node| node.services.contains_key(&service_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use state::health::HealthCheck;
+
+    use super::seen;
+
+    #[test]
+    fn aliases_do_not_repeat_each_other() {
+        let check = |kind: &str| {
+            let check = HealthCheck {
+                status: "critical".into(),
+                output: "Aliased check \"a\" failing: no".into(),
+                r#type: kind.into(),
+                ..HealthCheck::default()
+            };
+            seen(&check).map(|seen| (seen.status.as_str(), seen.output))
+        };
+        assert_eq!(check("alias"), Some(("critical", String::new())));
+        assert_eq!(check("ttl"), Some(("critical", "Aliased check \"a\" failing: no".to_owned())));
+    }
 }

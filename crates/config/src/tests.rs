@@ -416,7 +416,6 @@ fn protection_that_is_not_built_is_refused() {
         ("encrypt = \"7NZ4TY/hBIHXyVIDBL7TpWb8GYr0RwwQiq4fUVDKNOk=\"", "encrypt"),
         ("verify_incoming_rpc = true", "tls.internal_rpc.verify_incoming = true"),
         ("tls { https { verify_incoming = true } }", "tls.https.verify_incoming = true"),
-        ("ports { https = 8501 }", "ports.https"),
         ("cert_file = \"x\"", "tls.defaults.cert_file"),
     ] {
         let fault = format!(

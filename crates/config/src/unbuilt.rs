@@ -34,6 +34,8 @@ const NO_EFFECT: &[&str] = &[
     "ports.expose_min_port",
     "ports.grpc",
     "ports.grpc_tls",
+    // Nothing listens there, which is not less secure; keys and certificates for it are refused below.
+    "ports.https",
     "ports.proxy_max_port",
     "ports.proxy_min_port",
     "primary_gateways",
@@ -162,9 +164,6 @@ pub(crate) fn refusals(merged: &Written) -> Vec<String> {
             .filter(|path| merged.text(path).is_some_and(|text| !text.is_empty()))
             .map(|path| (*path).to_owned()),
     );
-    if merged.integer("ports.https").is_some_and(|port| port > 0) {
-        settings.push("ports.https".to_owned());
-    }
     settings
         .into_iter()
         .map(|setting| {

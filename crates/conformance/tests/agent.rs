@@ -96,6 +96,7 @@ fn metrics_have_five_lists() {
 fn refusals() {
     let table = [
         ("PUT", "/v1/agent/maintenance", 400, "Missing value for enable"),
+        ("PUT", "/v1/agent/maintenance?enable=", 400, "Invalid value for enable: \"\""),
         ("PUT", "/v1/agent/maintenance?enable=zork", 400, "Invalid value for enable: \"zork\""),
         ("GET", "/v1/agent/monitor?loglevel=zork", 400, "Unknown log level: zork"),
         ("PUT", "/v1/agent/force-leave/nope", 500, "agent: No node found with name 'nope'"),

@@ -114,6 +114,13 @@ fn the_answer_carries_its_metadata() {
     );
     let count = |limit: &str| found(&service, &format!("/v1/query/{name}/execute?limit={limit}")).len();
     assert_eq!((count("1"), count("0"), count("9")), (1, 2, 2));
+    let cached = agent().get(format!("/v1/query/{name}/execute?cached")).status(200);
+    assert!(cached.find("X-Cache").is_some());
+    assert_eq!(found(&service, &format!("/v1/query/{name}/execute?connect=true")), [""; 0]);
+    assert_eq!(found(&service, &format!("/v1/query/{name}/execute?connect")).len(), 2);
+    agent()
+        .get(format!("/v1/query/{name}/execute?connect=x"))
+        .expect(500, "Error parsing 'connect' value: strconv.ParseBool: parsing \"x\": invalid syntax");
     // The name is found in any case.
     assert_eq!(found(&service, &format!("/v1/query/{}/execute", name.to_uppercase())).len(), 2);
 }
@@ -174,6 +181,25 @@ fn refusals() {
             "Invalid prepared query: Bad NearestN '-1', must be >= 0".into(),
         ),
         (
+            r#"{"Name":"q","Service":{"Service":"x","SamenessGroup":"a"}}"#.into(),
+            500,
+            "Invalid prepared query: sameness-groups are an enterprise-only feature".into(),
+        ),
+        (
+            r#"{"Name":"q","Template":{"Type":"name_prefix_match"},"Service":{"Service":"a ${bad"}}"#.into(),
+            500,
+            "raft apply failed: failed compiling template: Bad format 'a ${bad' in Service.Service: parse error at \
+             1:8: expected \"}\" but found end of string"
+                .into(),
+        ),
+        (
+            r#"{"Name":"q","Template":{"Type":"name_prefix_match"},"Service":{"Service":"${zork}"}}"#.into(),
+            500,
+            "raft apply failed: failed compiling template: Bad evaluation for '${zork}' in Service.Service: 1:3: \
+             unknown variable accessed: zork"
+                .into(),
+        ),
+        (
             r#"{"Name":"q","Template":{"Type":"zork"},"Service":{"Service":"x"}}"#.into(),
             500,
             "raft apply failed: failed compiling template: Bad Template.Type 'zork'".into(),
@@ -199,6 +225,7 @@ fn refusals() {
     let body = json!({"Name": "q", "Service": {"Service": "x"}});
     agent().get(format!("/v1/query/{unknown}")).expect(404, "Query not found");
     agent().put_json(format!("/v1/query/{unknown}"), &body).expect(500, &missing);
+    agent().put(format!("/v1/query/{unknown}"), "").expect(500, &missing);
     agent().delete(format!("/v1/query/{unknown}")).expect(500, &missing);
     agent().get(format!("/v1/query/{name}")).expect(500, bad_id);
     agent().get("/v1/query/").expect(500, bad_id);

@@ -25,6 +25,8 @@ fn refusals() {
     agent().put("/v1/snapshot", "garbage").expect(500, "failed to decompress snapshot: unexpected EOF");
     agent().put("/v1/snapshot", "").expect(500, "failed to decompress snapshot: EOF");
     agent().get("/v1/snapshot?dc=nope").expect(500, "No path to datacenter");
+    // Of the read options only one is looked at.
+    agent().get("/v1/snapshot?stale&consistent&wait=zork").status(200);
     agent().post("/v1/snapshot", "").expect(405, "method POST not allowed");
 }
 

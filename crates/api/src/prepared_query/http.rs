@@ -14,8 +14,8 @@ use state::prepared_query::{
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, failed,
-    method_not_allowed, read_options, serve_query, set_meta,
+    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, X_CACHE, allow, datacenter, decode, failed,
+    method_not_allowed, parse_bool, read_options, serve_query, set_meta,
 };
 
 const SPECIFIC: &[&str] = &["GET", "PUT", "DELETE"];
@@ -69,6 +69,10 @@ async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
 async fn body(api: &Api, req: &mut Request) -> Result<PreparedQuery, Failure> {
     datacenter(api, req)?;
     let body = decode::whole(req).await?;
+    // Compat: only a new query has to say something.
+    if body.is_empty() && req.method == Method::PUT {
+        return Ok(PreparedQuery::default());
+    }
     decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))
 }
 
@@ -80,8 +84,9 @@ async fn write(api: &Api, asker: &Asker, op: &str, query: PreparedQuery) -> Resu
 
 async fn specific(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let path = req.rest("/v1/query/").to_owned();
-    let execute = path.strip_suffix("/execute");
-    let explain = path.strip_suffix("/explain");
+    // Compat: the slash may be that of the route.
+    let execute = req.path.ends_with("/execute").then(|| path.strip_suffix("/execute").unwrap_or(&path));
+    let explain = req.path.ends_with("/explain").then(|| path.strip_suffix("/explain").unwrap_or(&path));
     let methods = if execute.is_some() || explain.is_some() { READ } else { SPECIFIC };
     if req.method == Method::OPTIONS {
         // Compat: here the answer has a body.
@@ -141,12 +146,20 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
             .parse::<i64>()
             .map_err(|_| Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax")))?,
     };
+    let connect = match req.filled("connect") {
+        None => false,
+        Some(text) => parse_bool(text).ok_or_else(|| {
+            Failure::internal(format!(
+                "Error parsing 'connect' value: strconv.ParseBool: parsing {text:?}: invalid syntax"
+            ))
+        })?,
+    };
     let own = Source { node: api.settings.node_name.clone(), ..Source::default() };
     let ip = source_ip(req).map(|ip| ip.to_string()).unwrap_or_default();
     let near = req.param("near").unwrap_or("").to_owned();
     let query = PreparedQueryExecute {
         query_id_or_name: name.to_owned(),
-        connect: req.has("connect"),
+        connect,
         source: Source { node: near, ip, ..Source::default() },
         agent: own,
     };
@@ -181,7 +194,7 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     };
     let mut reply = Reply::json(&response);
     set_meta(&mut reply.headers, &server::QueryMeta { index: state::Index(1), ..meta }, true);
-    Ok(reply)
+    Ok(if options.cached.is_some() { reply.with_header(X_CACHE, "MISS") } else { reply })
 }
 
 /// Whom `near=_ip` means: the first address of `X-Forwarded-For`, else the sender's.

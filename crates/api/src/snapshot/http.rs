@@ -2,9 +2,10 @@
 
 use acl::{Access, Need, Resource};
 use bytes::Bytes;
+use server::ReadMode;
 
 use crate::Api;
-use crate::http::{Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, read_options, set_meta};
+use crate::http::{Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, set_meta};
 
 /// An archive over this is refused: the state it holds would not fit a server's memory either.
 const ARCHIVE_MAX: usize = 4 << 30;
@@ -27,8 +28,9 @@ async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 }
 
 async fn save(api: &Api, req: &mut Request) -> Result<Reply, Failure> {
-    let options = read_options(api, req)?;
-    let (archive, meta) = api.cluster.save_snapshot(options.read.mode).await?;
+    // Compat: of the read options only this one is looked at.
+    let mode = if req.has("stale") { ReadMode::Stale } else { ReadMode::Default };
+    let (archive, meta) = api.cluster.save_snapshot(mode).await?;
     let mut reply = Reply { body: Body::Full(archive), ..Reply::empty() };
     reply.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/x-gzip"));
     set_meta(&mut reply.headers, &meta, false);

@@ -274,6 +274,9 @@ fn check(query: &PreparedQuery) -> Result<(), String> {
     if service.service.is_empty() {
         return Err("Must provide a Service name to query".to_owned());
     }
+    if !service.sameness_group.is_empty() {
+        return Err("sameness-groups are an enterprise-only feature".to_owned());
+    }
     let failover = &service.failover;
     if failover.nearest_n < 0 {
         return Err(format!("Bad NearestN '{}', must be >= 0", failover.nearest_n));

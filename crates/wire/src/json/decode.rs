@@ -232,8 +232,7 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
             Value::Object(entries) => {
-                let unknown_fields =
-                    if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
+                let unknown_fields = if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
                 let members = plan(entries, fields, Options { unknown_fields, ..self.options });
                 visitor.visit_map(Members {
                     members: members.into_iter(),
@@ -300,7 +299,8 @@ fn plan<'v>(entries: &'v [Entry<'v>], fields: &'static [&'static str], options: 
             Some(_) if *value == Value::Null => {}
             Some(field) => {
                 // A spelling with underscores is an alias of the field without.
-                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
+                let same =
+                    |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
                 let member = Member::Field(FieldValue::new(key, field, value));
                 match members.iter().position(same) {
                     Some(at) => members[at] = member,

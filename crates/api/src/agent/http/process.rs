@@ -203,7 +203,7 @@ async fn version(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply,
 
 /// `?enable`, which maintenance routes need.
 pub(super) fn enable(req: &Request) -> Result<bool, Failure> {
-    let text = req.filled("enable").ok_or_else(|| Failure::bad_request("Missing value for enable"))?;
+    let text = req.param("enable").ok_or_else(|| Failure::bad_request("Missing value for enable"))?;
     crate::http::parse_bool(text).ok_or_else(|| Failure::bad_request(format!("Invalid value for enable: {text:?}")))
 }
 
