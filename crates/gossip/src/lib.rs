@@ -15,6 +15,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
+pub mod coordinate;
 pub mod delegate;
+pub mod envelope;
 pub mod io;
+pub mod keyring;
+pub mod machine;
 pub mod serf;
+pub mod stream;
