@@ -29,6 +29,7 @@ pub use self::pool::Standing;
 pub use self::query::{QueryError, QueryParams, RespondError};
 use self::snapshot::SnapshotWrite;
 use crate::io;
+use crate::keyring::Keyring;
 
 /// Who may be in the pool.
 pub trait Admission: Send {
@@ -44,14 +45,6 @@ impl Admission for Open {
     fn admit(&self, _members: &[Member]) -> Result<(), String> {
         Ok(())
     }
-}
-
-pub(crate) trait PoolKeyring: Send {
-    fn install(&mut self, key: &[u8]) -> Result<(), String>;
-    fn make_primary(&mut self, key: &[u8]) -> Result<(), String>;
-    fn remove(&mut self, key: &[u8]) -> Result<(), String>;
-    fn keys(&self) -> Box<dyn Iterator<Item = &[u8]> + '_>;
-    fn primary(&self) -> &[u8];
 }
 
 /// A change of the keyring that whoever drives Serf is to keep.
@@ -73,7 +66,7 @@ pub enum Output {
     Snapshot(SnapshotWrite),
     /// The keyring is another now: use it for what is sent from here on, write it to its file, then say so with
     /// [`Serf::keyring_kept`]; only then whoever asked for the change is answered.
-    KeyringChanged { change: KeyringChange },
+    KeyringChanged { change: KeyringChange, keyring: Keyring },
     /// Somebody acknowledges a query of ours.
     Acked { query: QueryId, from: String },
     /// Somebody answers a query of ours.
