@@ -17,4 +17,5 @@
 
 pub mod delegate;
 pub mod io;
+pub mod memberlist;
 pub mod serf;
