@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use acl::{Authorizer, Need, Resource};
 use bytes::Bytes;
-use server::{Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Server, SharedAnswer};
+use server::{
+    Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Registration, Server, SharedAnswer,
+};
 use state::coordinate::Coordinate;
 use state::session::Session;
-use state::{Command, Index, Outcome, Query, Seen, State};
+use state::{Command, Index, Outcome, Query, Seen, State, Topic};
 
-use crate::coordinates::Coordinates;
+use crate::coordinates::{CoordinateBatches, Coordinates};
 
 /// Where commands and queries go.
 #[derive(Clone)]
@@ -23,8 +25,8 @@ pub enum Cluster {
 
 impl Cluster {
     #[must_use]
-    pub fn local(server: Server) -> Self {
-        let coordinates = Coordinates::new(server.clone());
+    pub fn local(server: Server, batches: CoordinateBatches) -> Self {
+        let coordinates = Coordinates::new(server.clone(), batches);
         Cluster::Local { server, coordinates }
     }
 
@@ -90,6 +92,14 @@ impl Cluster {
         self.server().state()
     }
 
+    /// [`Registration::touched`] returns once another state was put in the place of the present one.
+    #[must_use]
+    pub fn watch_restore(&self) -> Registration {
+        let mut seen = Seen::default();
+        seen.note(Topic::Everything);
+        self.server().watch(&seen, &self.state())
+    }
+
     /// The facts of an answer at an index.
     #[must_use]
     pub fn meta(&self, index: Index, mode: ReadMode) -> QueryMeta {
@@ -106,6 +116,28 @@ impl Cluster {
     #[must_use]
     pub fn raft_configuration(&self) -> Vec<RaftPeer> {
         self.server().raft_configuration()
+    }
+
+    /// Removes a server from raft's configuration. Until servers join each other there is only this one, and the last
+    /// one stays.
+    pub fn remove_server(&self, id: &str) -> Result<(), Error> {
+        let fault = match self.raft_configuration().iter().any(|server| server.id == id) {
+            true => "need at least one voter in configuration: {[]}".to_owned(),
+            false => format!("id {id:?} was not found in the Raft configuration"),
+        };
+        Err(Error::Refused(state::Error::failed(fault)))
+    }
+
+    /// Hands leadership to another server, to any without `id`. Until servers join each other there is no other.
+    pub fn transfer_leadership(&self, id: Option<&str>) -> Result<(), Error> {
+        let fault = match id {
+            None => "cannot find peer".to_owned(),
+            Some(id) if self.raft_configuration().iter().any(|server| server.id == id) => {
+                "cannot transfer leadership to itself".to_owned()
+            }
+            Some(id) => format!("Could not find address for server id {id}"),
+        };
+        Err(Error::Refused(state::Error::failed(fault)))
     }
 
     /// Resets the expiry of a session; `None` when it does not exist.

@@ -12,16 +12,27 @@ use server::{Error, Server};
 use state::Command;
 use state::coordinate::{Coord, Coordinate};
 
-/// How often waiting coordinates are written (`coordinate_update_period`).
-const PERIOD: Duration = Duration::from_secs(5);
-/// Coordinates of one log entry at most.
-const BATCH_MAX: usize = 128;
-/// Log entries of one period at most; what is beyond waits for its node to report again.
-const BATCHES_MAX: usize = 5;
+/// How waiting coordinates are written (`coordinate.update_period` and its like).
+#[derive(Debug, Clone, Copy)]
+pub struct CoordinateBatches {
+    /// How often.
+    pub period: Duration,
+    /// Coordinates of one log entry at most.
+    pub size: usize,
+    /// Log entries of one period at most; what is beyond waits for its node to report again.
+    pub count: usize,
+}
+
+impl Default for CoordinateBatches {
+    fn default() -> Self {
+        CoordinateBatches { period: Duration::from_secs(5), size: 128, count: 5 }
+    }
+}
 
 /// Collects coordinates.
 #[derive(Clone)]
 pub struct Coordinates {
+    batches: CoordinateBatches,
     /// By node and segment. A mutex, since updates are rare and short.
     waiting: Arc<Mutex<BTreeMap<(String, String), Coordinate>>>,
 }
@@ -29,22 +40,22 @@ pub struct Coordinates {
 impl Coordinates {
     /// Starts the task that writes; it ends with the last handle.
     #[must_use]
-    pub fn new(server: Server) -> Self {
+    pub fn new(server: Server, batches: CoordinateBatches) -> Self {
         let waiting: Arc<Mutex<BTreeMap<(String, String), Coordinate>>> = Arc::default();
         let weak = Arc::downgrade(&waiting);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(PERIOD).await;
+                tokio::time::sleep(batches.period).await;
                 let Some(waiting) = weak.upgrade() else { return };
                 let taken: Vec<Coordinate> = std::mem::take(&mut *waiting.lock()).into_values().collect();
-                for batch in taken.chunks(BATCH_MAX).take(BATCHES_MAX) {
+                for batch in taken.chunks(batches.size.max(1)).take(batches.count) {
                     if let Err(error) = server.write(Command::CoordinateBatchUpdate(batch.to_vec()), &AllowAll).await {
                         tracing::warn!(%error, "coordinates could not be written");
                     }
                 }
             }
         });
-        Coordinates { waiting }
+        Coordinates { batches, waiting }
     }
 
     /// Takes one in, or refuses what no coordinate can be.
@@ -58,7 +69,7 @@ impl Coordinates {
             return refuse("invalid coordinate");
         }
         let mut waiting = self.waiting.lock();
-        if waiting.len() < BATCH_MAX * BATCHES_MAX {
+        if waiting.len() < self.batches.size.saturating_mul(self.batches.count) {
             waiting.insert((coordinate.node.clone(), coordinate.segment.clone()), coordinate);
         }
         Ok(())

@@ -19,6 +19,7 @@ mod registration;
 mod runners;
 pub mod service;
 mod settings;
+mod sidecar;
 mod sync;
 pub mod telemetry;
 
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use crate::cluster::Cluster;
+pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
 pub use crate::registration::Health;
 pub use crate::runners::Counts;
@@ -199,9 +201,8 @@ impl Agent {
         let defer = settings.check_update_interval;
         let defer = defer / 2 + defer.mul_f64(rand::random::<f64>());
         let status = report.status.as_str();
-        let at_once = self.with_local(|local| {
-            local.update_check(&report.check_id, status, &output, defer, Instant::now())
-        });
+        let at_once =
+            self.with_local(|local| local.update_check(&report.check_id, status, &output, defer, Instant::now()));
         if at_once {
             tracing::debug!(check = %report.check_id, status, "check changed");
             self.shared.runners.changed.notify_waiters();

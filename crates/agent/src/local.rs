@@ -32,6 +32,8 @@ pub struct LocalService {
     pub service: Arc<NodeService>,
     pub token: String,
     pub source: Source,
+    /// It came with another service, and goes with it.
+    pub is_sidecar: bool,
     in_sync: bool,
 }
 
@@ -70,10 +72,25 @@ pub struct Identity {
 pub enum Step {
     Node(Box<RegisterRequest>),
     /// A service, with those of its checks that go with the same token.
-    Service { id: String, token: String, checks: Vec<String>, request: Box<RegisterRequest> },
-    Check { id: String, token: String, request: Box<RegisterRequest> },
-    RemoveService { id: String, request: DeregisterRequest },
-    RemoveCheck { id: String, request: DeregisterRequest },
+    Service {
+        id: String,
+        token: String,
+        checks: Vec<String>,
+        request: Box<RegisterRequest>,
+    },
+    Check {
+        id: String,
+        token: String,
+        request: Box<RegisterRequest>,
+    },
+    RemoveService {
+        id: String,
+        request: DeregisterRequest,
+    },
+    RemoveCheck {
+        id: String,
+        request: DeregisterRequest,
+    },
 }
 
 impl Step {
@@ -119,10 +136,11 @@ impl Local {
     }
 
     /// Adds or replaces a service.
-    pub fn put_service(&mut self, service: NodeService, token: String, source: Source) {
+    pub fn put_service(&mut self, service: NodeService, token: String, source: Source, is_sidecar: bool) {
         let id = service.id.clone();
         self.gone_services.remove(&id);
-        self.services.insert(id, LocalService { service: Arc::new(service), token, source, in_sync: false });
+        let service = LocalService { service: Arc::new(service), token, source, is_sidecar, in_sync: false };
+        self.services.insert(id, service);
     }
 
     /// Forgets a service; its checks stay until removed. Says whether it was there.
@@ -397,7 +415,7 @@ mod tests {
     #[test]
     fn nothing_to_say_means_no_steps() {
         let mut local = Local::default();
-        local.put_service(service("web"), String::new(), Source::Api);
+        local.put_service(service("web"), String::new(), Source::Api, false);
         local.put_check(check("c", "web", "passing"), String::new(), Source::Api, Instant::now());
         assert_eq!(settle_all(&mut local).len(), 2, "the node, and the service with its check");
         assert!(!local.is_dirty());
@@ -408,7 +426,7 @@ mod tests {
     #[test]
     fn the_catalog_is_made_like_the_agent() {
         let mut local = Local::default();
-        local.put_service(service("web"), String::new(), Source::Api);
+        local.put_service(service("web"), String::new(), Source::Api, false);
         settle_all(&mut local);
         let stray = [service("old"), service("consul")];
         let checks = [check("serfHealth", "", "passing"), check("stray", "", "passing")];
@@ -457,7 +475,12 @@ mod tests {
     #[test]
     fn overridden_tags_are_the_catalogs() {
         let mut local = Local::default();
-        local.put_service(NodeService { enable_tag_override: true, ..service("web") }, String::new(), Source::Api);
+        local.put_service(
+            NodeService { enable_tag_override: true, ..service("web") },
+            String::new(),
+            Source::Api,
+            false,
+        );
         settle_all(&mut local);
         let theirs = NodeService { enable_tag_override: true, tags: vec!["x".into()], ..service("web") };
         local.compare(&identity(), Some(&identity().node), [&theirs], []);

@@ -31,6 +31,7 @@ impl Agent {
     /// Registers this server and keeps it registered, until the agent stops.
     pub async fn keep_server_registered(self, identity: ServerIdentity) {
         loop {
+            let restore = self.cluster().watch_restore();
             let registered = self.register_server(&identity).await;
             let pause = match registered.and_then(|()| self.report_coordinate()) {
                 Ok(()) => INTERVAL,
@@ -41,6 +42,7 @@ impl Agent {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = restore.touched() => {}
                 () = self.stopped() => return,
             }
         }

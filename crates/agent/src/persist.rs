@@ -31,6 +31,8 @@ pub struct PersistedService {
     pub token: String,
     pub service: Option<NodeService>,
     pub source: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locally_registered_as_sidecar: bool,
 }
 
 /// A check as it is kept.
@@ -177,7 +179,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let persist = Persist::new(Some(dir.path().to_owned()));
         let service = NodeService { id: "web/1".into(), service: "web".into(), ..NodeService::default() };
-        let kept = PersistedService { token: "t".into(), service: Some(service), source: "local".into() };
+        let kept = PersistedService {
+            token: "t".into(),
+            service: Some(service),
+            source: "local".into(),
+            ..PersistedService::default()
+        };
         persist.save_service(&kept).unwrap();
         let file = std::fs::read_dir(dir.path().join("services")).unwrap().next().unwrap().unwrap();
         assert_eq!(file.file_name().len(), 64);
@@ -194,7 +201,8 @@ mod tests {
     fn an_old_state_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let persist = Persist::new(Some(dir.path().to_owned()));
-        let kept = PersistedState { check_id: "c".into(), expires: 100, status: "passing".into(), ..Default::default() };
+        let kept =
+            PersistedState { check_id: "c".into(), expires: 100, status: "passing".into(), ..Default::default() };
         persist.save_state(&kept).unwrap();
         assert_eq!(persist.state("c", 99).unwrap().status, "passing");
         assert!(persist.state("c", 100).is_none());

@@ -1,5 +1,6 @@
 //! Registering, deregistering, maintenance: what the agent API does to local state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,6 +8,7 @@ use state::Error;
 use state::catalog::NodeService;
 use state::health::HealthCheck;
 use tokio::time::Instant;
+use wire::duration::GoDuration;
 
 use crate::Agent;
 use crate::check::definition::{CheckDefinition, CheckType};
@@ -17,6 +19,7 @@ use crate::local::Source;
 use crate::persist::{PersistedCheck, PersistedService};
 use crate::runners::Counts;
 use crate::service::ServiceDefinition;
+use crate::sidecar::{self, Sidecar};
 
 /// A registration waits this long for the catalog before it answers.
 const SYNC_WAIT: Duration = Duration::from_millis(500);
@@ -36,8 +39,18 @@ pub struct Health {
     pub checks: Vec<Arc<HealthCheck>>,
 }
 
+/// A service on its way into local state.
+struct Addition<'a> {
+    service: NodeService,
+    checks: Vec<CheckType>,
+    token: &'a str,
+    source: Source,
+    replace: bool,
+    is_sidecar: bool,
+}
+
 impl Agent {
-    /// Registers a service with its checks; an existing one of the same id is replaced. Its other checks stay
+    /// Registers a service with its checks and its sidecar; an existing one of the same id is replaced. Its other checks stay
     /// unless `replace_checks`.
     pub fn register_service(
         &self,
@@ -46,8 +59,36 @@ impl Agent {
         source: Source,
         replace_checks: bool,
     ) -> Result<(), Error> {
-        let service = definition.node_service();
+        self.put_service(definition, token, source, replace_checks).map(drop)
+    }
+
+    /// Registers a service; the ids of the checks that came with it.
+    fn put_service(
+        &self,
+        definition: &ServiceDefinition,
+        token: &str,
+        source: Source,
+        replace_checks: bool,
+    ) -> Result<Vec<String>, Error> {
+        let sidecar = definition.sidecar()?;
+        let mut service = definition.node_service();
+        service.imply_addresses();
         let checks: Vec<CheckType> = definition.all_checks().cloned().collect();
+        let replace = replace_checks;
+        let mut kept = self.add_service(Addition { service, checks, token, source, replace, is_sidecar: false })?;
+        if let Some(mut sidecar) = sidecar {
+            self.with_local(|local| sidecar.settle(local, &self.settings().sidecar_ports))?;
+            let Sidecar { service, checks, token: own } = sidecar;
+            let token = if own.is_empty() { token } else { &own };
+            kept.extend(self.add_service(Addition { service, checks, token, source, replace, is_sidecar: true })?);
+        }
+        self.note_change();
+        Ok(kept)
+    }
+
+    /// Registers one service; the ids of the checks that came with it.
+    fn add_service(&self, addition: Addition<'_>) -> Result<Vec<String>, Error> {
+        let Addition { service, checks, token, source, replace, is_sidecar } = addition;
         for check in &checks {
             self.permit_script(check, source)?;
         }
@@ -64,12 +105,12 @@ impl Agent {
                 check.name = format!("Service '{}' check", service.service);
             }
             kept.push(check.check_id.clone());
-            self.add_check(check, Some(&service), token, source)?;
+            let shown = self.service_check(&check, &service);
+            self.add_check(check, shown, token, source)?;
         }
-        if replace_checks {
-            let old: Vec<String> = self.with_local(|local| {
-                local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect()
-            });
+        if replace {
+            let old: Vec<String> = self
+                .with_local(|local| local.checks_of(&service.id).map(|check| check.check.check_id.clone()).collect());
             for id in old.iter().filter(|id| !kept.contains(id) && !id.starts_with(SERVICE_MAINTENANCE)) {
                 self.drop_check(id);
             }
@@ -79,6 +120,7 @@ impl Agent {
                 token: token.to_owned(),
                 service: Some(service.clone()),
                 source: "remote".to_owned(),
+                locally_registered_as_sidecar: is_sidecar,
             };
             self.shared.persist.save_service(&persisted).map_err(not_persisted)?;
         }
@@ -94,13 +136,12 @@ impl Agent {
                 let check = HealthCheck { service_name: service.service.clone(), service_tags, ..check };
                 local.put_check(check, token, source, Instant::now());
             }
-            local.put_service(service, token.to_owned(), source);
+            local.put_service(service, token.to_owned(), source, is_sidecar);
         });
-        self.note_change();
-        Ok(())
+        Ok(kept)
     }
 
-    /// Removes a service with its checks.
+    /// Removes a service with its checks and its sidecar.
     pub fn deregister_service(&self, id: &str) -> Result<(), Error> {
         if !self.with_local(|local| local.service(id).is_some()) {
             return Err(unknown_service(id));
@@ -113,6 +154,10 @@ impl Agent {
         self.shared.persist.remove_service(id);
         self.with_local(|local| local.remove_service(id));
         self.note_change();
+        let sidecar = sidecar::id_of(id);
+        if self.with_local(|local| local.service(&sidecar).is_some_and(|local| local.is_sidecar)) {
+            return self.deregister_service(&sidecar);
+        }
         Ok(())
     }
 
@@ -137,7 +182,11 @@ impl Agent {
                 Some(service.ok_or_else(|| Error::not_found(format!("ServiceID {id:?} does not exist")))?)
             }
         };
-        self.add_check(check, service.as_deref(), token, source)?;
+        let mut shown = self.shown_check(&check, service.as_deref());
+        // Compat: a check that is registered on its own shows these even when it has none.
+        shown.interval = check.interval.to_string();
+        shown.timeout = check.timeout.to_string();
+        self.add_check(check, shown, token, source)?;
         self.note_change();
         Ok(())
     }
@@ -173,14 +222,17 @@ impl Agent {
         permission(origin, allowed).map_err(Error::failed)
     }
 
-    fn add_check(
-        &self,
-        check: CheckType,
-        service: Option<&NodeService>,
-        token: &str,
-        source: Source,
-    ) -> Result<(), Error> {
-        let shown = self.shown_check(&check, service);
+    /// A check that came with a service, as the catalog shows it before its first result.
+    fn service_check(&self, check: &CheckType, service: &NodeService) -> HealthCheck {
+        let span = |span: GoDuration| if span.is_zero() { String::new() } else { span.to_string() };
+        HealthCheck {
+            interval: span(check.interval),
+            timeout: span(check.timeout),
+            ..self.shown_check(check, Some(service))
+        }
+    }
+
+    fn add_check(&self, check: CheckType, shown: HealthCheck, token: &str, source: Source) -> Result<(), Error> {
         if source == Source::Api {
             let persisted = PersistedCheck {
                 check: Some(shown.clone()),
@@ -193,17 +245,12 @@ impl Agent {
         self.start_check(check, shown, token, source)
     }
 
-    fn start_check(
-        &self,
-        check: CheckType,
-        mut shown: HealthCheck,
-        token: &str,
-        source: Source,
-    ) -> Result<(), Error> {
+    fn start_check(&self, check: CheckType, mut shown: HealthCheck, token: &str, source: Source) -> Result<(), Error> {
         let id = shown.check_id.clone();
         // A registration over an existing check keeps what is known, so that the catalog does not flap.
+        // Compat: even when the definition says how it starts.
         let known = self.with_local(|local| local.check(&id).map(|local| Arc::clone(&local.check)));
-        if let Some(known) = known.filter(|_| check.status.is_empty()) {
+        if let Some(known) = known {
             shown.status.clone_from(&known.status);
             shown.output.clone_from(&known.output);
         }
@@ -215,8 +262,6 @@ impl Agent {
 
     /// A check as the catalog shows it before its first result.
     fn shown_check(&self, check: &CheckType, service: Option<&NodeService>) -> HealthCheck {
-        let span = |span: wire::duration::GoDuration| span.to_string();
-        let is_asked = check.interval.0 > 0;
         HealthCheck {
             node: self.settings().node_name.clone(),
             check_id: check.check_id.clone(),
@@ -227,8 +272,6 @@ impl Agent {
             service_name: service.map(|service| service.service.clone()).unwrap_or_default(),
             service_tags: service.map(|service| service.tags.clone()).unwrap_or_default(),
             r#type: check.type_name().to_owned(),
-            interval: if is_asked { span(check.interval) } else { String::new() },
-            timeout: if is_asked { span(check.timeout) } else { String::new() },
             ..HealthCheck::default()
         }
     }
@@ -301,8 +344,12 @@ impl Agent {
         if self.with_local(|local| local.check(&check.check_id).is_some()) {
             return;
         }
-        let persisted =
-            PersistedCheck { check: Some(check.clone()), chk_type: None, token: token.to_owned(), source: String::new() };
+        let persisted = PersistedCheck {
+            check: Some(check.clone()),
+            chk_type: None,
+            token: token.to_owned(),
+            source: String::new(),
+        };
         if let Err(error) = self.shared.persist.save_check(&persisted) {
             tracing::error!(%error, "maintenance will not outlast a restart");
         }
@@ -343,9 +390,11 @@ impl Agent {
         })
     }
 
-    /// Forgets what configuration files registered, before they are read again.
-    pub fn forget_configured(&self) {
-        let (services, checks): (Vec<String>, Vec<String>) = self.with_local(|local| {
+    /// Puts what configuration files say now in the place of what they said before.
+    ///
+    /// What they still say is never gone in between, and keeps what its checks found.
+    pub fn reload_configured(&self, services: &[ServiceDefinition], checks: &[CheckDefinition]) -> Result<(), Error> {
+        let (mut old_services, mut old_checks): (BTreeSet<String>, BTreeSet<String>) = self.with_local(|local| {
             let services = local.services().filter(|local| local.source == Source::Config);
             let checks = local.checks().filter(|local| local.source == Source::Config);
             (
@@ -353,25 +402,45 @@ impl Agent {
                 checks.map(|local| local.check.check_id.clone()).collect(),
             )
         });
-        for id in checks {
+        for definition in services {
+            let kept = self
+                .put_service(definition, &definition.token, Source::Config, false)
+                .map_err(|error| Error::failed(format!("Failed to register service {:?}: {error}", definition.name)))?;
+            old_checks.retain(|id| !kept.contains(id));
+            old_services.remove(&definition.node_service().id);
+            if let Ok(Some(sidecar)) = definition.sidecar() {
+                old_services.remove(&sidecar.service.id);
+            }
+        }
+        for definition in checks {
+            self.register_check(definition, &definition.token, Source::Config).map_err(|error| {
+                Error::failed(format!("Failed to register check {:?}: {error}", definition.check.name))
+            })?;
+            let CheckType { check_id, name, .. } = &definition.check;
+            old_checks.remove(if check_id.is_empty() { name } else { check_id });
+        }
+        for id in old_checks {
             self.drop_check(&id);
         }
-        for id in services {
-            self.with_local(|local| local.remove_service(&id));
+        for id in old_services {
+            self.deregister_service(&id)?;
         }
         self.note_change();
+        Ok(())
     }
 
     /// Registers what an earlier life of this agent kept.
     pub(crate) fn load_persisted(&self) {
         for kept in self.shared.persist.services() {
             let Some(service) = kept.service else { continue };
-            self.with_local(|local| local.put_service(service, kept.token, Source::Api));
+            self.with_local(|local| {
+                local.put_service(service, kept.token, Source::Api, kept.locally_registered_as_sidecar)
+            });
         }
         for kept in self.shared.persist.checks() {
             let Some(mut shown) = kept.check else { continue };
-            let is_orphan = !shown.service_id.is_empty()
-                && self.with_local(|local| local.service(&shown.service_id).is_none());
+            let is_orphan =
+                !shown.service_id.is_empty() && self.with_local(|local| local.service(&shown.service_id).is_none());
             if is_orphan {
                 tracing::warn!(check = %shown.check_id, "a persisted check has lost its service; removed");
                 self.shared.persist.remove_check(&shown.check_id);
@@ -417,9 +486,7 @@ fn worst(checks: &[Arc<HealthCheck>]) -> &'static str {
 }
 
 fn unknown_service(id: &str) -> Error {
-    Error::not_found(format!(
-        "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
-    ))
+    Error::not_found(format!("Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."))
 }
 
 fn unknown_check(id: &str) -> Error {

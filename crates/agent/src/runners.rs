@@ -27,7 +27,9 @@ const REPORTS_MAX: usize = 256;
 enum Running {
     Ttl(TtlRunner),
     /// Held for its drop.
-    Probe { _runner: Runner },
+    Probe {
+        _runner: Runner,
+    },
 }
 
 /// Everything that runs.
@@ -101,9 +103,8 @@ impl Runners {
         if is_local {
             let changed = Arc::clone(&self.changed);
             return Runner::follow(async move {
-                let own_id = check_id.clone();
                 let service_id = alias.service_id.clone();
-                let look = move || agent.seen_locally(&own_id, &service_id);
+                let look = move || agent.seen_locally(&service_id);
                 alias::follow_local(alias, check_id, &changed, look, reports).await;
             });
         }
@@ -156,11 +157,12 @@ fn seen(check: &HealthCheck) -> Option<Seen> {
 }
 
 impl Agent {
-    /// The checks of this agent but for one, and whether a service is registered here (`""`: no service asked).
-    fn seen_locally(&self, own_id: &str, service_id: &str) -> (Vec<Seen>, bool) {
+    /// The checks of this agent, and whether a service is registered here (`""`: no service asked).
+    ///
+    /// Compat: an alias that is a check of the node is one of those that it looks at.
+    fn seen_locally(&self, service_id: &str) -> (Vec<Seen>, bool) {
         self.with_local(|local| {
-            let others = local.checks().filter(|local| local.check.check_id != own_id);
-            let seen = others.filter_map(|local| seen(&local.check)).collect();
+            let seen = local.checks().filter_map(|local| seen(&local.check)).collect();
             (seen, service_id.is_empty() || local.service(service_id).is_some())
         })
     }
@@ -182,5 +184,6 @@ async fn service_exists(agent: Agent, node: String, service_id: String) -> Resul
     let options = ReadOptions { mode: ReadMode::Stale, ..ReadOptions::default() };
     let query = CatalogNodeServices(NodeQuery { node, ..NodeQuery::default() });
     let found = agent.cluster().read(&query, &options, &may).await.map_err(|error| error.to_string())?;
-    Ok(found.answer.is_some_and(|node| node.services.contains_key(&service_id)))
+    // Compat: on a node that nobody knows every service is taken to exist.
+    Ok(found.answer.is_none_or(|node| node.services.contains_key(&service_id)))
 }

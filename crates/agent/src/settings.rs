@@ -1,6 +1,7 @@
 //! What of the configuration concerns the agent itself.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,4 +28,6 @@ pub struct Settings {
     pub enable_local_script_checks: bool,
     pub enable_remote_script_checks: bool,
     pub disable_coordinates: bool,
+    /// Ports that sidecars get when they are given none (`ports.sidecar_min_port`, `ports.sidecar_max_port`).
+    pub sidecar_ports: RangeInclusive<i64>,
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use acl::{AllowAll, Authorizer};
 use rand::Rng;
 use server::{Error, ReadMode, ReadOptions};
+use state::Command;
 use state::catalog::{CatalogNodeServiceList, NodeQuery};
 use state::health::HealthNodeChecks;
-use state::Command;
 use tokio::time::Instant;
 
 use crate::Agent;
@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(15);
 pub(crate) async fn run(agent: Agent) {
     let interval = agent.settings().sync_interval;
     let mut full_at = Instant::now();
+    let mut restore = agent.cluster().watch_restore();
     loop {
         if Instant::now() >= full_at {
             let done = compare(&agent).await;
@@ -40,6 +41,11 @@ pub(crate) async fn run(agent: Agent) {
         let wake = deferred.map_or(full_at, |at| at.min(full_at));
         tokio::select! {
             () = agent.changed() => {}
+            () = restore.touched() => {
+                // What was written is gone, and what is there now was another time's.
+                restore = agent.cluster().watch_restore();
+                full_at = Instant::now();
+            }
             () = tokio::time::sleep_until(wake) => {}
             () = agent.stopped() => return,
         }
@@ -101,4 +107,3 @@ async fn push(agent: &Agent) -> bool {
     }
     all
 }
-

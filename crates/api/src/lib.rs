@@ -2,6 +2,7 @@
 //!
 //! A face: it parses, asks, formats. Meaning lives in `state`, waiting in `server` and `agent`.
 
+pub mod acl;
 pub mod agent;
 pub mod catalog;
 pub mod cli;
@@ -23,6 +24,8 @@ pub mod watch;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ::agent::logbook::Logbook;
+use ::agent::telemetry::Telemetry;
 use ::agent::{Agent, Cluster};
 
 use crate::http::{Asker, Failure, Routes};
@@ -33,6 +36,8 @@ pub struct Api {
     pub settings: Settings,
     pub cluster: Cluster,
     pub agent: Agent,
+    pub telemetry: Arc<Telemetry>,
+    pub logbook: Arc<Logbook>,
     pub hooks: Hooks,
     pub routes: Routes,
 }
@@ -53,8 +58,15 @@ pub type Reloading = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 impl Api {
     /// Puts the table of routes together.
     #[must_use]
-    pub fn new(settings: Settings, cluster: Cluster, agent: Agent, hooks: Hooks) -> Self {
+    pub fn new(
+        settings: Settings,
+        cluster: Cluster,
+        agent: Agent,
+        (telemetry, logbook): (Arc<Telemetry>, Arc<Logbook>),
+        hooks: Hooks,
+    ) -> Self {
         let routes = [
+            acl::http::routes(),
             agent::http::routes(),
             catalog::http::routes(),
             coordinate::http::routes(),
@@ -68,11 +80,12 @@ impl Api {
             status::http::routes(),
             txn::http::routes(),
         ];
-        Api { settings, cluster, agent, hooks, routes: Routes::new(routes.into_iter().flatten().collect()) }
+        let routes = Routes::new(routes.into_iter().flatten().collect());
+        Api { settings, cluster, agent, telemetry, logbook, hooks, routes }
     }
 
     /// On whose behalf a request runs. With ACLs off every token is as good as none.
     pub fn resolve(&self, token: &str) -> Result<Asker, Failure> {
-        Ok(Asker { token: token.to_owned(), may: Arc::new(acl::AllowAll) })
+        Ok(Asker { token: token.to_owned(), may: Arc::new(::acl::AllowAll) })
     }
 }

@@ -79,8 +79,7 @@ impl Subject {
         let started = Instant::now();
         let child = command.spawn()?;
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let mut subject =
-            Subject { child, http: address(http), dns: address(dns), ready_in: Duration::ZERO };
+        let mut subject = Subject { child, http: address(http), dns: address(dns), ready_in: Duration::ZERO };
         while started.elapsed() < Duration::from_secs(30) {
             if let Ok(mut connection) = Connection::open(subject.http).await
                 && let Ok((200, ..)) = connection.ask(&request("GET", "/v1/status/leader", b"")).await

@@ -34,11 +34,7 @@ pub fn debug_config(runtime: &Runtime) -> Map<String, Value> {
 /// A float the way Go prints it: without a fraction if it has none.
 fn number(value: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() <= EXACT {
-        json!(value as i64)
-    } else {
-        json!(value)
-    }
+    if value.fract() == 0.0 && value.abs() <= EXACT { json!(value as i64) } else { json!(value) }
 }
 
 fn put(map: &mut Map<String, Value>, name: &str, value: Value) {
@@ -47,9 +43,7 @@ fn put(map: &mut Map<String, Value>, name: &str, value: Value) {
             map.insert(name.to_owned(), value);
         }
         Some((outer, inner)) => {
-            let entry = map
-                .entry(outer.to_owned())
-                .or_insert_with(|| Value::Object(Map::new()));
+            let entry = map.entry(outer.to_owned()).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(map) = entry {
                 put(map, inner, value);
             }
@@ -70,18 +64,9 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
         Listen::Socket(socket) => Some(format!("udp://{socket}")),
         Listen::Unix(_) => None,
     }));
-    let service_ttl: Map<String, Value> = runtime
-        .dns
-        .service_ttl
-        .iter()
-        .map(|(service, ttl)| (service.clone(), duration(*ttl)))
-        .collect();
-    let allow_write: Vec<String> = runtime
-        .http
-        .allow_write_from
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let service_ttl: Map<String, Value> =
+        runtime.dns.service_ttl.iter().map(|(service, ttl)| (service.clone(), duration(*ttl))).collect();
+    let allow_write: Vec<String> = runtime.http.allow_write_from.iter().map(ToString::to_string).collect();
     let mode = match runtime.merged.text("limits.request_limits.mode") {
         Some("permissive") => 1,
         Some("enforcing") => 2,
@@ -93,10 +78,7 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
     };
     let soa = &runtime.dns.soa;
     let locality = runtime.locality.as_ref();
-    let segment_mb = runtime
-        .merged
-        .integer("raft_logstore.wal.segment_size_mb")
-        .unwrap_or(0);
+    let segment_mb = runtime.merged.integer("raft_logstore.wal.segment_size_mb").unwrap_or(0);
     vec![
         ("ACLResolverSettings.Datacenter", json!(runtime.datacenter)),
         ("ACLResolverSettings.EnterpriseMeta", json!({})),
@@ -109,71 +91,32 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
         ("BindAddr", json!(addresses.bind)),
         ("Bootstrap", json!(runtime.bootstrap)),
         ("BootstrapExpect", json!(runtime.bootstrap_expect)),
-        (
-            "Cache.EntryFetchMaxBurst",
-            json!(
-                runtime
-                    .merged
-                    .integer("cache.entry_fetch_max_burst")
-                    .unwrap_or(2)
-            ),
-        ),
+        ("Cache.EntryFetchMaxBurst", json!(runtime.merged.integer("cache.entry_fetch_max_burst").unwrap_or(2))),
         (
             "Cache.EntryFetchRate",
-            number(
-                runtime
-                    .merged
-                    .float("cache.entry_fetch_rate")
-                    .filter(|rate| *rate >= 0.0)
-                    .unwrap_or(NO_LIMIT),
-            ),
+            number(runtime.merged.float("cache.entry_fetch_rate").filter(|rate| *rate >= 0.0).unwrap_or(NO_LIMIT)),
         ),
         ("Cache.Logger", Value::Null),
-        (
-            "Checks",
-            runtime
-                .check_definitions
-                .iter()
-                .map(definitions::check)
-                .collect(),
-        ),
+        ("Checks", runtime.check_definitions.iter().map(definitions::check).collect()),
         ("ClientAddrs", json!(addresses.client)),
-        (
-            "ConfigEntryBootstrap",
-            json!(runtime.merged.root.frees("config_entries.bootstrap")),
-        ),
+        ("ConfigEntryBootstrap", json!(runtime.merged.root.frees("config_entries.bootstrap"))),
         // Not shown, since it can hold keys.
         ("ConnectCAConfig", json!({})),
         ("ConnectSidecarMaxPort", json!(ports.sidecar_max)),
         ("ConnectSidecarMinPort", json!(ports.sidecar_min)),
-        (
-            "ConsulRaftElectionTimeout",
-            duration(runtime.raft.election_timeout),
-        ),
-        (
-            "ConsulRaftHeartbeatTimeout",
-            duration(runtime.raft.heartbeat_timeout),
-        ),
-        (
-            "ConsulRaftLeaderLeaseTimeout",
-            duration(runtime.raft.leader_lease_timeout),
-        ),
+        ("ConsulRaftElectionTimeout", duration(runtime.raft.election_timeout)),
+        ("ConsulRaftHeartbeatTimeout", duration(runtime.raft.heartbeat_timeout)),
+        ("ConsulRaftLeaderLeaseTimeout", duration(runtime.raft.leader_lease_timeout)),
         ("DNSAddrs", json!(dns)),
         ("DNSNodeMetaTXT", json!(runtime.dns.node_meta_txt)),
         ("DNSPort", port(ports.dns)),
         ("DNSRecursorStrategy", json!(strategy)),
         ("DNSRecursors", json!(runtime.dns.recursors)),
-        (
-            "DNSSOA",
-            json!({"Expire": soa.expire, "Minttl": soa.min_ttl, "Refresh": soa.refresh, "Retry": soa.retry}),
-        ),
+        ("DNSSOA", json!({"Expire": soa.expire, "Minttl": soa.min_ttl, "Refresh": soa.refresh, "Retry": soa.retry})),
         ("DNSServiceTTL", Value::Object(service_ttl)),
         ("Datacenter", json!(runtime.datacenter)),
         ("DevMode", json!(runtime.dev_mode)),
-        (
-            "EnableLocalScriptChecks",
-            json!(runtime.agent_checks.enable_local_scripts),
-        ),
+        ("EnableLocalScriptChecks", json!(runtime.agent_checks.enable_local_scripts)),
         ("EnterpriseRuntimeConfig", json!({})),
         ("ExposeMaxPort", json!(ports.expose_max)),
         ("ExposeMinPort", json!(ports.expose_min)),
@@ -190,10 +133,7 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
         ("LocalProxyConfigResyncInterval", json!("30s")),
         (
             "Locality",
-            locality.map_or(
-                Value::Null,
-                |locality| json!({"Region": locality.region, "Zone": locality.zone}),
-            ),
+            locality.map_or(Value::Null, |locality| json!({"Region": locality.region, "Zone": locality.zone})),
         ),
         ("Logging.Name", json!("")),
         ("NodeID", json!(runtime.node_id)),
@@ -201,76 +141,32 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
         ("PrimaryDatacenter", json!(runtime.primary_datacenter)),
         ("RPCAdvertiseAddr", tcp(addresses.rpc_advertise)),
         ("RPCBindAddr", tcp(addresses.rpc_bind)),
-        (
-            "RPCConfig.EnableStreaming",
-            json!(
-                runtime
-                    .merged
-                    .bool("rpc.enable_streaming")
-                    .unwrap_or(runtime.server)
-            ),
-        ),
-        (
-            "RaftLogStoreConfig.Backend",
-            json!(
-                runtime
-                    .merged
-                    .text("raft_logstore.backend")
-                    .unwrap_or("default")
-            ),
-        ),
-        (
-            "RaftLogStoreConfig.WAL.SegmentSize",
-            json!(segment_mb.saturating_mul(1024 * 1024)),
-        ),
+        ("RPCConfig.EnableStreaming", json!(runtime.merged.bool("rpc.enable_streaming").unwrap_or(runtime.server))),
+        ("RaftLogStoreConfig.Backend", json!(runtime.merged.text("raft_logstore.backend").unwrap_or("default"))),
+        ("RaftLogStoreConfig.WAL.SegmentSize", json!(segment_mb.saturating_mul(1024 * 1024))),
         ("Reporting.License.Enabled", json!(false)),
         ("RequestLimitsMode", json!(mode)),
-        (
-            "RetryJoinLAN",
-            json!(without_secrets(&runtime.joining.lan.addresses)),
-        ),
-        (
-            "RetryJoinWAN",
-            json!(without_secrets(&runtime.joining.wan.addresses)),
-        ),
+        ("RetryJoinLAN", json!(without_secrets(&runtime.joining.lan.addresses))),
+        ("RetryJoinWAN", json!(without_secrets(&runtime.joining.wan.addresses))),
         ("Segments", json!([])),
         ("SerfAdvertiseAddrLAN", tcp(addresses.serf_lan_advertise)),
-        (
-            "SerfAdvertiseAddrWAN",
-            maybe_tcp(addresses.serf_wan_advertise),
-        ),
+        ("SerfAdvertiseAddrWAN", maybe_tcp(addresses.serf_wan_advertise)),
         ("SerfBindAddrLAN", tcp(addresses.serf_lan_bind)),
         ("SerfBindAddrWAN", maybe_tcp(addresses.serf_wan_bind)),
         ("SerfPortLAN", json!(ports.serf_lan)),
         ("SerfPortWAN", port(ports.serf_wan)),
         ("ServerPort", json!(ports.server)),
-        (
-            "Services",
-            runtime
-                .service_definitions
-                .iter()
-                .map(definitions::service)
-                .collect(),
-        ),
+        ("Services", runtime.service_definitions.iter().map(definitions::service).collect()),
         ("SkipLeaveOnInt", json!(runtime.skip_leave_on_interrupt)),
         ("TLS.AutoTLS", json!(false)),
         ("TLS.Domain", json!(runtime.dns.domain)),
         ("TLS.EnableAgentTLSForChecks", json!(false)),
         ("TLS.NodeName", json!(runtime.node_name)),
         ("TLS.ServerMode", json!(runtime.server)),
-        (
-            "TLS.ServerName",
-            json!(runtime.merged.text("server_name").unwrap_or_default()),
-        ),
+        ("TLS.ServerName", json!(runtime.merged.text("server_name").unwrap_or_default())),
         ("TaggedAddresses", json!(addresses.tagged)),
-        (
-            "Telemetry.AllowedPrefixes",
-            json!(runtime.telemetry.allowed_prefixes),
-        ),
-        (
-            "Telemetry.BlockedPrefixes",
-            json!(runtime.telemetry.blocked_prefixes),
-        ),
+        ("Telemetry.AllowedPrefixes", json!(runtime.telemetry.allowed_prefixes)),
+        ("Telemetry.BlockedPrefixes", json!(runtime.telemetry.blocked_prefixes)),
         ("Telemetry.Disable", json!(false)),
         ("Telemetry.PrometheusOpts.CounterDefinitions", json!([])),
         ("Telemetry.PrometheusOpts.GaugeDefinitions", json!([])),
@@ -281,15 +177,9 @@ fn resolved(runtime: &Runtime) -> Vec<(&'static str, Value)> {
         ("UIConfig.Enabled", json!(runtime.ui.enabled)),
         ("UIConfig.HCPEnabled", json!(false)),
         ("UIConfig.MetricsProxy.AddHeaders", json!([])),
-        (
-            "UseStreamingBackend",
-            json!(runtime.merged.bool("use_streaming_backend").unwrap_or(true)),
-        ),
+        ("UseStreamingBackend", json!(runtime.merged.bool("use_streaming_backend").unwrap_or(true))),
         // Compat: once the watches run, nothing of their plans is left to show.
-        (
-            "Watches",
-            runtime.watches.iter().map(|_| json!({})).collect(),
-        ),
+        ("Watches", runtime.watches.iter().map(|_| json!({})).collect()),
     ]
 }
 
@@ -311,10 +201,7 @@ fn tls(runtime: &Runtime, section: &str) -> Value {
     };
     let merged = &runtime.merged;
     let text = |key: &str| {
-        merged
-            .text(&format!("{own}.{key}"))
-            .or_else(|| merged.text(&format!("tls.defaults.{key}")))
-            .unwrap_or_default()
+        merged.text(&format!("{own}.{key}")).or_else(|| merged.text(&format!("tls.defaults.{key}"))).unwrap_or_default()
     };
     json!({
         "CAFile": text("ca_file"),

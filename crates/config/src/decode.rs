@@ -46,10 +46,7 @@ enum Plain {
 }
 
 pub(crate) fn decode(object: &Object, format: Format) -> Result<Written, Fault> {
-    let mut decoder = Decoder {
-        unused: Vec::new(),
-        wrong: Vec::new(),
-    };
+    let mut decoder = Decoder { unused: Vec::new(), wrong: Vec::new() };
     let root = decoder.section("", &AGENT, &plains(object, format));
     if !decoder.wrong.is_empty() {
         decoder.wrong.sort();
@@ -65,24 +62,17 @@ fn plains(object: &Object, format: Format) -> Plains {
     let mut map = Plains::new();
     for entry in &object.entries {
         let value = match &entry.value.kind {
-            Kind::Object(object) if format == Format::Hcl => {
-                Plain::Blocks(vec![plains(object, format)])
-            }
+            Kind::Object(object) if format == Format::Hcl => Plain::Blocks(vec![plains(object, format)]),
             kind => plain(kind, format),
         };
         let slot = map.entry(entry.key.clone()).or_insert(Plain::Null);
         // Compat: in HCL a repeated block or list adds to the first, in JSON the last one counts.
         match (&mut *slot, value) {
             (Plain::Blocks(mine), Plain::Blocks(theirs)) => mine.extend(theirs),
-            (Plain::List(mine), Plain::List(theirs)) if format == Format::Hcl => {
-                mine.extend(theirs)
-            }
-            (Plain::List(mine), Plain::Blocks(theirs)) => {
-                mine.extend(theirs.into_iter().map(Plain::Map))
-            }
+            (Plain::List(mine), Plain::List(theirs)) if format == Format::Hcl => mine.extend(theirs),
+            (Plain::List(mine), Plain::Blocks(theirs)) => mine.extend(theirs.into_iter().map(Plain::Map)),
             (Plain::Blocks(mine), Plain::List(theirs)) => {
-                let mut list: Vec<Plain> =
-                    std::mem::take(mine).into_iter().map(Plain::Map).collect();
+                let mut list: Vec<Plain> = std::mem::take(mine).into_iter().map(Plain::Map).collect();
                 list.extend(theirs);
                 *slot = Plain::List(list);
             }
@@ -100,11 +90,7 @@ fn plain(kind: &Kind, format: Format) -> Plain {
         Kind::Integer(value) => Plain::Integer(*value),
         Kind::Float(value) => Plain::Float(*value),
         Kind::Text(value) => Plain::Text(value.clone()),
-        Kind::List(list) => Plain::List(
-            list.iter()
-                .map(|value| plain(&value.kind, format))
-                .collect(),
-        ),
+        Kind::List(list) => Plain::List(list.iter().map(|value| plain(&value.kind, format)).collect()),
         Kind::Object(object) => Plain::Map(plains(object, format)),
     }
 }
@@ -139,17 +125,8 @@ impl Plain {
             Plain::Integer(value) => value.to_string(),
             Plain::Float(value) => go_float(*value),
             Plain::Text(value) => value.clone(),
-            Plain::List(list) => format!(
-                "[{}]",
-                list.iter()
-                    .map(Plain::go_value)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            ),
-            Plain::Blocks(list) => format!(
-                "[{}]",
-                list.iter().map(go_map).collect::<Vec<_>>().join(" ")
-            ),
+            Plain::List(list) => format!("[{}]", list.iter().map(Plain::go_value).collect::<Vec<_>>().join(" ")),
+            Plain::Blocks(list) => format!("[{}]", list.iter().map(go_map).collect::<Vec<_>>().join(" ")),
             Plain::Map(map) => go_map(map),
         }
     }
@@ -186,20 +163,14 @@ impl Plain {
             },
             Plain::Text(value) => Value::String(value.clone()),
             Plain::List(list) => Value::Array(list.iter().map(Plain::free).collect()),
-            Plain::Blocks(list) => Value::Array(
-                list.iter()
-                    .map(|map| Value::Object(free_map(map)))
-                    .collect(),
-            ),
+            Plain::Blocks(list) => Value::Array(list.iter().map(|map| Value::Object(free_map(map))).collect()),
             Plain::Map(map) => Value::Object(free_map(map)),
         }
     }
 }
 
 fn free_map(map: &Plains) -> Map<String, Value> {
-    map.iter()
-        .map(|(key, value)| (key.clone(), value.free()))
-        .collect()
+    map.iter().map(|(key, value)| (key.clone(), value.free())).collect()
 }
 
 /// A float without fraction that an integer can hold exactly.
@@ -209,10 +180,7 @@ fn whole_number(value: f64) -> Option<i64> {
 }
 
 fn go_map(map: &Plains) -> String {
-    let entries: Vec<String> = map
-        .iter()
-        .map(|(key, value)| format!("{key}:{}", value.go_value()))
-        .collect();
+    let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", value.go_value())).collect();
     format!("map[{}]", entries.join(" "))
 }
 
@@ -248,10 +216,7 @@ impl Decoder {
         let mut used = BTreeSet::new();
         for key in schema.keys {
             let exact = map.get_key_value(key.name);
-            let found = exact.or_else(|| {
-                map.iter()
-                    .find(|(name, _)| hcl::tree::same_key(name, key.name))
-            });
+            let found = exact.or_else(|| map.iter().find(|(name, _)| hcl::tree::same_key(name, key.name)));
             let Some((name, value)) = found else { continue };
             used.insert(name.clone());
             if let Some(setting) = self.setting(&join(path, key.name), key.shape, value) {
@@ -259,11 +224,7 @@ impl Decoder {
             }
         }
         if self.wrong.len() == wrong_before {
-            self.unused.extend(
-                map.keys()
-                    .filter(|name| !used.contains(*name))
-                    .map(|name| join(path, name)),
-            );
+            self.unused.extend(map.keys().filter(|name| !used.contains(*name)).map(|name| join(path, name)));
         }
         section
     }
@@ -274,9 +235,7 @@ impl Decoder {
         }
         match shape {
             Shape::Texts | Shape::Sections(_) | Shape::Frees => self.list(path, shape, value),
-            Shape::TextMap | Shape::TextsMap | Shape::SectionMap(_) | Shape::Free => {
-                self.map(path, shape, value)
-            }
+            Shape::TextMap | Shape::TextsMap | Shape::SectionMap(_) | Shape::Free => self.map(path, shape, value),
             Shape::Section(schema) | Shape::Whole(schema) => {
                 let section = self.inner_section(path, schema, value)?;
                 Some(Setting::Section(section))
@@ -287,20 +246,12 @@ impl Decoder {
         }
     }
 
-    fn inner_section(
-        &mut self,
-        path: &str,
-        schema: &'static Schema,
-        value: &Plain,
-    ) -> Option<Section> {
+    fn inner_section(&mut self, path: &str, schema: &'static Schema, value: &Plain) -> Option<Section> {
         match unwrapped(value) {
             Plain::Map(map) => Some(self.section(path, schema, &map)),
             Plain::Null => None,
             other => {
-                self.wrong.push(format!(
-                    "'{path}' expected a map, got '{}'",
-                    other.go_kind()
-                ));
+                self.wrong.push(format!("'{path}' expected a map, got '{}'", other.go_kind()));
                 None
             }
         }
@@ -317,14 +268,12 @@ impl Decoder {
             (Shape::Unsigned, Plain::Integer(value)) => match u64::try_from(*value) {
                 Ok(value) => return Some(Setting::Unsigned(value)),
                 Err(_) => {
-                    self.wrong
-                        .push(format!("cannot parse '{path}', {value} overflows uint"));
+                    self.wrong.push(format!("cannot parse '{path}', {value} overflows uint"));
                     return None;
                 }
             },
             (Shape::Unsigned, Plain::Float(value)) if *value < 0.0 => {
-                self.wrong
-                    .push(format!("cannot parse '{path}', {value:.6} overflows uint"));
+                self.wrong.push(format!("cannot parse '{path}', {value:.6} overflows uint"));
                 return None;
             }
             (Shape::Unsigned, Plain::Float(value)) => {
@@ -350,42 +299,28 @@ impl Decoder {
     fn list(&mut self, path: &str, shape: Shape, value: &Plain) -> Option<Setting> {
         let Some(members) = value.members() else {
             let kind = value.go_kind();
-            self.wrong.push(format!(
-                "'{path}': source data must be an array or slice, got {kind}"
-            ));
+            self.wrong.push(format!("'{path}': source data must be an array or slice, got {kind}"));
             return None;
         };
-        let members = members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| (format!("{path}[{index}]"), member));
+        let members = members.iter().enumerate().map(|(index, member)| (format!("{path}[{index}]"), member));
         Some(match shape {
             Shape::Sections(schema) => Setting::Sections(
-                members
-                    .map(|(path, member)| {
-                        self.inner_section(&path, schema, member)
-                            .unwrap_or_default()
-                    })
-                    .collect(),
+                members.map(|(path, member)| self.inner_section(&path, schema, member).unwrap_or_default()).collect(),
             ),
             Shape::Frees => Setting::Frees(
                 members
-                    .map(
-                        |(path, member)| match self.map(&path, Shape::Free, member) {
-                            Some(Setting::Free(map)) => map,
-                            _ => Map::new(),
-                        },
-                    )
+                    .map(|(path, member)| match self.map(&path, Shape::Free, member) {
+                        Some(Setting::Free(map)) => map,
+                        _ => Map::new(),
+                    })
                     .collect(),
             ),
             _ => Setting::Texts(
                 members
-                    .map(
-                        |(path, member)| match self.scalar(&path, Shape::Text, member) {
-                            Some(Setting::Text(text)) => text,
-                            _ => String::new(),
-                        },
-                    )
+                    .map(|(path, member)| match self.scalar(&path, Shape::Text, member) {
+                        Some(Setting::Text(text)) => text,
+                        _ => String::new(),
+                    })
                     .collect(),
             ),
         })
@@ -396,47 +331,32 @@ impl Decoder {
             Plain::Map(map) => map,
             Plain::Null => return None,
             other => {
-                self.wrong.push(format!(
-                    "'{path}' expected a map, got '{}'",
-                    other.go_kind()
-                ));
+                self.wrong.push(format!("'{path}' expected a map, got '{}'", other.go_kind()));
                 return None;
             }
         };
-        let members = map
-            .iter()
-            .map(|(key, member)| (key.clone(), format!("{path}[{key}]"), member));
+        let members = map.iter().map(|(key, member)| (key.clone(), format!("{path}[{key}]"), member));
         Some(match shape {
             Shape::Free => Setting::Free(free_map(&map)),
             Shape::SectionMap(schema) => Setting::SectionMap(
                 members
-                    .map(|(key, path, member)| {
-                        (
-                            key,
-                            self.inner_section(&path, schema, member)
-                                .unwrap_or_default(),
-                        )
-                    })
+                    .map(|(key, path, member)| (key, self.inner_section(&path, schema, member).unwrap_or_default()))
                     .collect(),
             ),
             Shape::TextsMap => Setting::TextsMap(
                 members
-                    .map(
-                        |(key, path, member)| match self.list(&path, Shape::Texts, member) {
-                            Some(Setting::Texts(texts)) => (key, texts),
-                            _ => (key, Vec::new()),
-                        },
-                    )
+                    .map(|(key, path, member)| match self.list(&path, Shape::Texts, member) {
+                        Some(Setting::Texts(texts)) => (key, texts),
+                        _ => (key, Vec::new()),
+                    })
                     .collect(),
             ),
             _ => Setting::TextMap(
                 members
-                    .map(
-                        |(key, path, member)| match self.scalar(&path, Shape::Text, member) {
-                            Some(Setting::Text(text)) => (key, text),
-                            _ => (key, String::new()),
-                        },
-                    )
+                    .map(|(key, path, member)| match self.scalar(&path, Shape::Text, member) {
+                        Some(Setting::Text(text)) => (key, text),
+                        _ => (key, String::new()),
+                    })
                     .collect(),
             ),
         })
@@ -455,29 +375,18 @@ fn unwrapped(value: &Plain) -> Plain {
 fn rename_aliases(schema: &Schema, map: &Plains) -> Plains {
     let canonical = |name: &str| {
         let lower = name.to_lowercase();
-        schema
-            .keys
-            .iter()
-            .find(|key| key.aliases.contains(&lower.as_str()))
-            .map(|key| key.name)
+        schema.keys.iter().find(|key| key.aliases.contains(&lower.as_str())).map(|key| key.name)
     };
     let mut renamed = Plains::new();
     for (name, value) in map {
         match canonical(name) {
             None => renamed.insert(name.clone(), value.clone()),
-            Some(current) => renamed.insert(
-                current.to_owned(),
-                map.get(current).unwrap_or(value).clone(),
-            ),
+            Some(current) => renamed.insert(current.to_owned(), map.get(current).unwrap_or(value).clone()),
         };
     }
     renamed
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

@@ -50,10 +50,7 @@ pub struct Weights {
 
 impl Default for Weights {
     fn default() -> Weights {
-        Weights {
-            passing: 1,
-            warning: 1,
-        }
+        Weights { passing: 1, warning: 1 }
     }
 }
 
@@ -154,13 +151,7 @@ pub struct ExposePath {
     pub protocol: String,
 }
 
-const KINDS: &[&str] = &[
-    "connect-proxy",
-    "mesh-gateway",
-    "terminating-gateway",
-    "ingress-gateway",
-    "api-gateway",
-];
+const KINDS: &[&str] = &["connect-proxy", "mesh-gateway", "terminating-gateway", "ingress-gateway", "api-gateway"];
 
 fn text(section: &Section, key: &str) -> String {
     section.text(key).unwrap_or_default().to_owned()
@@ -176,8 +167,7 @@ fn flag(section: &Section, key: &str) -> bool {
 
 pub(crate) fn check(section: &Section, faults: &mut Faults) -> CheckDefinition {
     let id = text(section, "id");
-    let mut duration =
-        |key: &str| faults.duration(&format!("check[{id}].{key}"), section.text(key));
+    let mut duration = |key: &str| faults.duration(&format!("check[{id}].{key}"), section.text(key));
     let (interval, timeout, ttl) = (duration("interval"), duration("timeout"), duration("ttl"));
     let deregister_critical_service_after = duration("deregister_critical_service_after");
     let h2ping = text(section, "h2ping");
@@ -194,9 +184,7 @@ pub(crate) fn check(section: &Section, faults: &mut Faults) -> CheckDefinition {
         method: text(section, "method"),
         body: text(section, "body"),
         disable_redirects: flag(section, "disable_redirects"),
-        output_max_size: section
-            .integer("output_max_size")
-            .unwrap_or(OUTPUT_MAX_SIZE),
+        output_max_size: section.integer("output_max_size").unwrap_or(OUTPUT_MAX_SIZE),
         tcp: text(section, "tcp"),
         tcp_use_tls: flag(section, "tcp_use_tls"),
         udp: text(section, "udp"),
@@ -216,9 +204,7 @@ pub(crate) fn check(section: &Section, faults: &mut Faults) -> CheckDefinition {
         h2ping,
         os_service: text(section, "os_service"),
         success_before_passing: integer(section, "success_before_passing"),
-        failures_before_warning: section
-            .integer("failures_before_warning")
-            .unwrap_or(failures_before_critical),
+        failures_before_warning: section.integer("failures_before_warning").unwrap_or(failures_before_critical),
         failures_before_critical,
         deregister_critical_service_after,
         id,
@@ -227,21 +213,10 @@ pub(crate) fn check(section: &Section, faults: &mut Faults) -> CheckDefinition {
 
 pub(crate) fn service(section: &Section, faults: &mut Faults) -> ServiceDefinition {
     let name = text(section, "name");
-    let mut checks: Vec<CheckDefinition> = section
-        .sections("checks")
-        .iter()
-        .map(|section| check(section, faults))
-        .collect();
-    checks.extend(
-        section
-            .section("check")
-            .map(|section| check(section, faults)),
-    );
-    let kind = section
-        .text("kind")
-        .filter(|kind| KINDS.contains(kind))
-        .unwrap_or_default()
-        .to_owned();
+    let mut checks: Vec<CheckDefinition> =
+        section.sections("checks").iter().map(|section| check(section, faults)).collect();
+    checks.extend(section.section("check").map(|section| check(section, faults)));
+    let kind = section.text("kind").filter(|kind| KINDS.contains(kind)).unwrap_or_default().to_owned();
     let mut meta = section.text_map("meta");
     if let Err(fault) = crate::validate::metadata(&meta, kind == "mesh-gateway") {
         faults.push(format!("invalid meta for service {name}: {fault}"));
@@ -252,27 +227,17 @@ pub(crate) fn service(section: &Section, faults: &mut Faults) -> ServiceDefiniti
         warning: section.integer("weights.warning").unwrap_or(1),
     };
     if let Err(fault) = validate_weights(&weights) {
-        faults.push(format!(
-            "Invalid weight definition for service {name}: {fault}"
-        ));
+        faults.push(format!("Invalid weight definition for service {name}: {fault}"));
     }
     let socket_path = text(section, "socket_path");
     if (section.has("port") || section.has("address")) && section.has("socket_path") {
-        faults.push(format!(
-            "service {name} cannot have both socket path {socket_path} and address/port"
-        ));
+        faults.push(format!("service {name} cannot have both socket path {socket_path} and address/port"));
     }
     let tagged_addresses = section
         .section_map("tagged_addresses")
         .iter()
         .map(|(tag, section)| {
-            (
-                tag.clone(),
-                ServiceAddress {
-                    address: text(section, "address"),
-                    port: integer(section, "port"),
-                },
-            )
+            (tag.clone(), ServiceAddress { address: text(section, "address"), port: integer(section, "port") })
         })
         .collect();
     ServiceDefinition {
@@ -288,16 +253,11 @@ pub(crate) fn service(section: &Section, faults: &mut Faults) -> ServiceDefiniti
         weights,
         token: Secret::new(text(section, "token")),
         enable_tag_override: flag(section, "enable_tag_override"),
-        proxy: section
-            .section("proxy")
-            .map(|section| proxy(section, faults)),
-        connect: section
-            .section("connect")
-            .map(|section| connect(section, faults)),
-        locality: section.section("locality").map(|section| Locality {
-            region: text(section, "region"),
-            zone: text(section, "zone"),
-        }),
+        proxy: section.section("proxy").map(|section| proxy(section, faults)),
+        connect: section.section("connect").map(|section| connect(section, faults)),
+        locality: section
+            .section("locality")
+            .map(|section| Locality { region: text(section, "region"), zone: text(section, "zone") }),
         name,
     }
 }
@@ -316,9 +276,7 @@ fn validate_weights(weights: &Weights) -> Result<(), &'static str> {
 }
 
 fn connect(section: &Section, faults: &mut Faults) -> Connect {
-    let mut sidecar = section
-        .section("sidecar_service")
-        .map(|section| service(section, faults));
+    let mut sidecar = section.section("sidecar_service").map(|section| service(section, faults));
     if let Some(sidecar) = &mut sidecar {
         if !sidecar.id.is_empty() {
             faults.push("sidecar_service can't specify an ID".to_owned());
@@ -330,18 +288,11 @@ fn connect(section: &Section, faults: &mut Faults) -> Connect {
             faults.push("sidecar_service can't have a nested sidecar_service".to_owned());
         }
     }
-    Connect {
-        native: flag(section, "native"),
-        sidecar_service: sidecar.map(Box::new),
-    }
+    Connect { native: flag(section, "native"), sidecar_service: sidecar.map(Box::new) }
 }
 
 fn proxy(section: &Section, faults: &mut Faults) -> Proxy {
-    let upstreams = section
-        .sections("upstreams")
-        .iter()
-        .map(|section| upstream(section, faults))
-        .collect();
+    let upstreams = section.sections("upstreams").iter().map(|section| upstream(section, faults)).collect();
     let mesh_gateway_mode = mesh_gateway_mode(section, faults);
     let mode = text(section, "mode");
     if !matches!(mode.as_str(), "" | "direct" | "transparent") {
@@ -370,23 +321,15 @@ fn proxy(section: &Section, faults: &mut Faults) -> Proxy {
                 })
                 .collect(),
         },
-        outbound_listener_port: section
-            .integer("transparent_proxy.outbound_listener_port")
-            .unwrap_or(0),
-        dialed_directly: section
-            .bool("transparent_proxy.dialed_directly")
-            .unwrap_or(false),
+        outbound_listener_port: section.integer("transparent_proxy.outbound_listener_port").unwrap_or(0),
+        dialed_directly: section.bool("transparent_proxy.dialed_directly").unwrap_or(false),
     }
 }
 
 fn upstream(section: &Section, faults: &mut Faults) -> Upstream {
     let mut local_bind_socket_mode = text(section, "local_bind_socket_mode");
-    if section.has("local_bind_socket_mode")
-        && u32::from_str_radix(&local_bind_socket_mode, 8).is_err()
-    {
-        faults.push(format!(
-            "local_bind_socket_mode: invalid mode: {local_bind_socket_mode}"
-        ));
+    if section.has("local_bind_socket_mode") && u32::from_str_radix(&local_bind_socket_mode, 8).is_err() {
+        faults.push(format!("local_bind_socket_mode: invalid mode: {local_bind_socket_mode}"));
         local_bind_socket_mode = "0".to_owned();
     }
     Upstream {

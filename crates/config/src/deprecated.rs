@@ -32,20 +32,12 @@ const MOVED: &[(&str, &str)] = &[
     ("verify_incoming_https", "tls.https.verify_incoming"),
     ("verify_incoming_rpc", "tls.internal_rpc.verify_incoming"),
     ("verify_outgoing", "tls.defaults.verify_outgoing"),
-    (
-        "verify_server_hostname",
-        "tls.internal_rpc.verify_server_hostname",
-    ),
+    ("verify_server_hostname", "tls.internal_rpc.verify_server_hostname"),
 ];
 
 /// Older spellings of TLS versions.
-const TLS_VERSIONS: &[(&str, &str)] = &[
-    ("", "TLS_AUTO"),
-    ("tls10", "TLSv1_0"),
-    ("tls11", "TLSv1_1"),
-    ("tls12", "TLSv1_2"),
-    ("tls13", "TLSv1_3"),
-];
+const TLS_VERSIONS: &[(&str, &str)] =
+    &[("", "TLS_AUTO"), ("tls10", "TLSv1_0"), ("tls11", "TLSv1_1"), ("tls12", "TLSv1_2"), ("tls13", "TLSv1_3")];
 
 /// Replaces older names by current ones in one source, and gives the warnings.
 pub(crate) fn renew(written: &mut Written) -> Vec<String> {
@@ -71,9 +63,7 @@ pub(crate) fn renew(written: &mut Written) -> Vec<String> {
                 }
                 setting
             }
-            ("tls_min_version", Setting::Text(version)) => {
-                Setting::Text(current_version(version, &mut warnings))
-            }
+            ("tls_min_version", Setting::Text(version)) => Setting::Text(current_version(version, &mut warnings)),
             ("start_join" | "start_join_wan", Setting::Texts(addresses)) => {
                 let mut joined = written.texts(current).to_vec();
                 joined.extend(addresses);
@@ -83,10 +73,7 @@ pub(crate) fn renew(written: &mut Written) -> Vec<String> {
             ("raft_boltdb", Setting::Section(section)) => {
                 let no_sync = section.bool("NoFreelistSync").unwrap_or(false);
                 if !written.root.has("raft_logstore.boltdb.no_freelist_sync") {
-                    written.put(
-                        "raft_logstore.boltdb.no_freelist_sync",
-                        Setting::Bool(no_sync),
-                    );
+                    written.put("raft_logstore.boltdb.no_freelist_sync", Setting::Bool(no_sync));
                 }
                 warnings.push(warning(older, current));
                 continue;
@@ -99,10 +86,7 @@ pub(crate) fn renew(written: &mut Written) -> Vec<String> {
         warnings.push(warning(older, current));
     }
     if take(written, "tls_prefer_server_cipher_suites").is_some() {
-        warnings.push(
-            "The 'tls_prefer_server_cipher_suites' field is deprecated and will be ignored."
-                .to_owned(),
-        );
+        warnings.push("The 'tls_prefer_server_cipher_suites' field is deprecated and will be ignored.".to_owned());
     }
     warnings
 }
@@ -114,9 +98,8 @@ fn warning(older: &str, current: &str) -> String {
 fn current_version(version: String, warnings: &mut Vec<String>) -> String {
     match TLS_VERSIONS.iter().find(|(older, _)| *older == version) {
         Some((older, current)) => {
-            warnings.push(format!(
-                "'tls_min_version' value '{older}' is deprecated, please specify '{current}' instead"
-            ));
+            warnings
+                .push(format!("'tls_min_version' value '{older}' is deprecated, please specify '{current}' instead"));
             (*current).to_owned()
         }
         None => version,
@@ -126,10 +109,6 @@ fn current_version(version: String, warnings: &mut Vec<String>) -> String {
 fn take(written: &mut Written, path: &str) -> Option<Setting> {
     match path.strip_prefix("acl.tokens.") {
         None => written.root.remove(path),
-        Some(name) => written
-            .root
-            .section_mut("acl")?
-            .section_mut("tokens")?
-            .remove(name),
+        Some(name) => written.root.section_mut("acl")?.section_mut("tokens")?.remove(name),
     }
 }

@@ -54,115 +54,59 @@ enum Target {
 }
 
 const fn flag(name: &'static str, target: Target, usage: &'static str) -> AgentFlag {
-    AgentFlag {
-        name,
-        target,
-        usage,
-    }
+    AgentFlag { name, target, usage }
 }
 
 const AGENT_FLAGS: &[AgentFlag] = &[
-    flag(
-        "advertise",
-        Target::Text("advertise_addr"),
-        "Address that other agents reach this one at.",
-    ),
-    flag(
-        "advertise-wan",
-        Target::Text("advertise_addr_wan"),
-        "Address that other datacenters reach this agent at.",
-    ),
+    flag("advertise", Target::Text("advertise_addr"), "Address that other agents reach this one at."),
+    flag("advertise-wan", Target::Text("advertise_addr_wan"), "Address that other datacenters reach this agent at."),
     flag(
         "allow-write-http-from",
         Target::Texts("http_config.allow_write_http_from"),
         "Network (CIDR) that may use writing HTTP methods. Repeatable.",
     ),
-    flag(
-        "alt-domain",
-        Target::Text("alt_domain"),
-        "Second DNS domain to answer for.",
-    ),
+    flag("alt-domain", Target::Text("alt_domain"), "Second DNS domain to answer for."),
     flag(
         "auto-reload-config",
         Target::Bool("auto_reload_config"),
         "Watch configuration files and reload them when they change.",
     ),
-    flag(
-        "bind",
-        Target::Text("bind_addr"),
-        "Address for traffic within the cluster.",
-    ),
-    flag(
-        "bootstrap",
-        Target::Bool("bootstrap"),
-        "Let this server elect itself.",
-    ),
+    flag("bind", Target::Text("bind_addr"), "Address for traffic within the cluster."),
+    flag("bootstrap", Target::Bool("bootstrap"), "Let this server elect itself."),
     flag(
         "bootstrap-expect",
         Target::Integer("bootstrap_expect"),
         "Number of servers to wait for before the first election.",
     ),
-    flag(
-        "check_output_max_size",
-        Target::Integer("check_output_max_size"),
-        "Bytes of check output that are kept.",
-    ),
-    flag(
-        "client",
-        Target::Text("client_addr"),
-        "Address for HTTP, HTTPS, DNS and gRPC.",
-    ),
+    flag("check_output_max_size", Target::Integer("check_output_max_size"), "Bytes of check output that are kept."),
+    flag("client", Target::Text("client_addr"), "Address for HTTP, HTTPS, DNS and gRPC."),
     flag(
         "config-dir",
         Target::ConfigPath,
         "Directory whose .json and .hcl files are read in the order of their names. Repeatable.",
     ),
-    flag(
-        "config-file",
-        Target::ConfigPath,
-        "Configuration file ending in .json or .hcl. Repeatable.",
-    ),
+    flag("config-file", Target::ConfigPath, "Configuration file ending in .json or .hcl. Repeatable."),
     flag(
         "config-format",
         Target::ConfigFormat,
         "Read all configuration files as 'hcl' or 'json', whatever their names.",
     ),
-    flag(
-        "data-dir",
-        Target::Text("data_dir"),
-        "Directory for the agent's state.",
-    ),
-    flag(
-        "datacenter",
-        Target::Text("datacenter"),
-        "Datacenter of this agent.",
-    ),
+    flag("data-dir", Target::Text("data_dir"), "Directory for the agent's state."),
+    flag("datacenter", Target::Text("datacenter"), "Datacenter of this agent."),
     flag(
         "default-query-time",
         Target::Text("default_query_time"),
         "How long a blocking query waits if it does not say.",
     ),
-    flag(
-        "dev",
-        Target::Dev,
-        "Development mode: one server, nothing on disk.",
-    ),
+    flag("dev", Target::Dev, "Development mode: one server, nothing on disk."),
     flag(
         "disable-host-node-id",
         Target::Bool("disable_host_node_id"),
         "Make a random node ID instead of deriving it from the host.",
     ),
-    flag(
-        "disable-keyring-file",
-        Target::Bool("disable_keyring_file"),
-        "Do not keep gossip keys on disk.",
-    ),
+    flag("disable-keyring-file", Target::Bool("disable_keyring_file"), "Do not keep gossip keys on disk."),
     flag("dns-port", Target::Integer("ports.dns"), "Port for DNS."),
-    flag(
-        "domain",
-        Target::Text("domain"),
-        "DNS domain to answer for.",
-    ),
+    flag("domain", Target::Text("domain"), "DNS domain to answer for."),
     flag(
         "enable-local-script-checks",
         Target::Bool("enable_local_script_checks"),
@@ -173,207 +117,63 @@ const AGENT_FLAGS: &[AgentFlag] = &[
         Target::Bool("enable_script_checks"),
         "Allow script checks, also those registered over HTTP.",
     ),
-    flag(
-        "encrypt",
-        Target::Text("encrypt"),
-        "Key for gossip encryption.",
-    ),
+    flag("encrypt", Target::Text("encrypt"), "Key for gossip encryption."),
     flag("grpc-port", Target::Integer("ports.grpc"), "Port for gRPC."),
-    flag(
-        "grpc-tls-port",
-        Target::Integer("ports.grpc_tls"),
-        "Port for gRPC over TLS.",
-    ),
-    flag(
-        "hcl",
-        Target::Hcl,
-        "Configuration in HCL, winning over all files and flags. Repeatable.",
-    ),
+    flag("grpc-tls-port", Target::Integer("ports.grpc_tls"), "Port for gRPC over TLS."),
+    flag("hcl", Target::Hcl, "Configuration in HCL, winning over all files and flags. Repeatable."),
     flag("http-port", Target::Integer("ports.http"), "Port for HTTP."),
-    flag(
-        "https-port",
-        Target::Integer("ports.https"),
-        "Port for HTTPS.",
-    ),
-    flag(
-        "join",
-        Target::Texts("start_join"),
-        "Older name of -retry-join.",
-    ),
-    flag(
-        "join-wan",
-        Target::Texts("start_join_wan"),
-        "Older name of -retry-join-wan.",
-    ),
+    flag("https-port", Target::Integer("ports.https"), "Port for HTTPS."),
+    flag("join", Target::Texts("start_join"), "Older name of -retry-join."),
+    flag("join-wan", Target::Texts("start_join_wan"), "Older name of -retry-join-wan."),
     flag("log-file", Target::Text("log_file"), "File to log to."),
     flag("log-json", Target::Bool("log_json"), "Log lines as JSON."),
-    flag(
-        "log-level",
-        Target::Text("log_level"),
-        "Least severe level that is logged.",
-    ),
-    flag(
-        "log-rotate-bytes",
-        Target::Integer("log_rotate_bytes"),
-        "Size at which a new log file is begun.",
-    ),
-    flag(
-        "log-rotate-duration",
-        Target::Text("log_rotate_duration"),
-        "Age at which a new log file is begun.",
-    ),
-    flag(
-        "log-rotate-max-files",
-        Target::Integer("log_rotate_max_files"),
-        "Number of old log files to keep.",
-    ),
-    flag(
-        "max-query-time",
-        Target::Text("max_query_time"),
-        "Longest time that a blocking query may wait.",
-    ),
-    flag(
-        "node",
-        Target::Text("node_name"),
-        "Name of this node; unique in the cluster.",
-    ),
-    flag(
-        "node-id",
-        Target::Text("node_id"),
-        "ID of this node; by default random and kept in the data directory.",
-    ),
-    flag(
-        "node-meta",
-        Target::Pairs("node_meta"),
-        "Metadata of this node as `key:value`. Repeatable.",
-    ),
-    flag(
-        "non-voting-server",
-        Target::Bool("read_replica"),
-        "Older name of -read-replica (Enterprise only).",
-    ),
-    flag(
-        "pid-file",
-        Target::Text("pid_file"),
-        "File to write the process ID to.",
-    ),
-    flag(
-        "primary-gateway",
-        Target::Texts("primary_gateways"),
-        "Mesh gateway of the primary datacenter. Repeatable.",
-    ),
-    flag(
-        "protocol",
-        Target::Integer("protocol"),
-        "RPC protocol version.",
-    ),
-    flag(
-        "raft-protocol",
-        Target::Integer("raft_protocol"),
-        "Raft protocol version.",
-    ),
-    flag(
-        "read-replica",
-        Target::Bool("read_replica"),
-        "Server that replicates without voting (Enterprise only).",
-    ),
-    flag(
-        "recursor",
-        Target::Texts("recursors"),
-        "Upstream DNS server. Repeatable.",
-    ),
-    flag(
-        "rejoin",
-        Target::Bool("rejoin_after_leave"),
-        "Join again after a graceful leave.",
-    ),
-    flag(
-        "retry-interval",
-        Target::Text("retry_interval"),
-        "Time between attempts to join.",
-    ),
-    flag(
-        "retry-interval-wan",
-        Target::Text("retry_interval_wan"),
-        "Time between attempts to join over the WAN.",
-    ),
-    flag(
-        "retry-join",
-        Target::Texts("retry_join"),
-        "Agent to join, tried until it succeeds. Repeatable.",
-    ),
+    flag("log-level", Target::Text("log_level"), "Least severe level that is logged."),
+    flag("log-rotate-bytes", Target::Integer("log_rotate_bytes"), "Size at which a new log file is begun."),
+    flag("log-rotate-duration", Target::Text("log_rotate_duration"), "Age at which a new log file is begun."),
+    flag("log-rotate-max-files", Target::Integer("log_rotate_max_files"), "Number of old log files to keep."),
+    flag("max-query-time", Target::Text("max_query_time"), "Longest time that a blocking query may wait."),
+    flag("node", Target::Text("node_name"), "Name of this node; unique in the cluster."),
+    flag("node-id", Target::Text("node_id"), "ID of this node; by default random and kept in the data directory."),
+    flag("node-meta", Target::Pairs("node_meta"), "Metadata of this node as `key:value`. Repeatable."),
+    flag("non-voting-server", Target::Bool("read_replica"), "Older name of -read-replica (Enterprise only)."),
+    flag("pid-file", Target::Text("pid_file"), "File to write the process ID to."),
+    flag("primary-gateway", Target::Texts("primary_gateways"), "Mesh gateway of the primary datacenter. Repeatable."),
+    flag("protocol", Target::Integer("protocol"), "RPC protocol version."),
+    flag("raft-protocol", Target::Integer("raft_protocol"), "Raft protocol version."),
+    flag("read-replica", Target::Bool("read_replica"), "Server that replicates without voting (Enterprise only)."),
+    flag("recursor", Target::Texts("recursors"), "Upstream DNS server. Repeatable."),
+    flag("rejoin", Target::Bool("rejoin_after_leave"), "Join again after a graceful leave."),
+    flag("retry-interval", Target::Text("retry_interval"), "Time between attempts to join."),
+    flag("retry-interval-wan", Target::Text("retry_interval_wan"), "Time between attempts to join over the WAN."),
+    flag("retry-join", Target::Texts("retry_join"), "Agent to join, tried until it succeeds. Repeatable."),
     flag(
         "retry-join-wan",
         Target::Texts("retry_join_wan"),
         "Server to join over the WAN, tried until it succeeds. Repeatable.",
     ),
-    flag(
-        "retry-max",
-        Target::Integer("retry_max"),
-        "Number of attempts to join; 0 for no limit.",
-    ),
-    flag(
-        "retry-max-wan",
-        Target::Integer("retry_max_wan"),
-        "Number of attempts to join over the WAN; 0 for no limit.",
-    ),
-    flag(
-        "segment",
-        Target::Text("segment"),
-        "Network segment (Enterprise only).",
-    ),
+    flag("retry-max", Target::Integer("retry_max"), "Number of attempts to join; 0 for no limit."),
+    flag("retry-max-wan", Target::Integer("retry_max_wan"), "Number of attempts to join over the WAN; 0 for no limit."),
+    flag("segment", Target::Text("segment"), "Network segment (Enterprise only)."),
     flag(
         "serf-lan-allowed-cidrs",
         Target::Texts("serf_lan_allowed_cidrs"),
         "Network that LAN gossip is accepted from. Repeatable.",
     ),
-    flag(
-        "serf-lan-bind",
-        Target::Text("serf_lan"),
-        "Address for LAN gossip.",
-    ),
-    flag(
-        "serf-lan-port",
-        Target::Integer("ports.serf_lan"),
-        "Port for LAN gossip.",
-    ),
+    flag("serf-lan-bind", Target::Text("serf_lan"), "Address for LAN gossip."),
+    flag("serf-lan-port", Target::Integer("ports.serf_lan"), "Port for LAN gossip."),
     flag(
         "serf-wan-allowed-cidrs",
         Target::Texts("serf_wan_allowed_cidrs"),
         "Network that WAN gossip is accepted from. Repeatable.",
     ),
-    flag(
-        "serf-wan-bind",
-        Target::Text("serf_wan"),
-        "Address for WAN gossip.",
-    ),
-    flag(
-        "serf-wan-port",
-        Target::Integer("ports.serf_wan"),
-        "Port for WAN gossip.",
-    ),
+    flag("serf-wan-bind", Target::Text("serf_wan"), "Address for WAN gossip."),
+    flag("serf-wan-port", Target::Integer("ports.serf_wan"), "Port for WAN gossip."),
     flag("server", Target::Bool("server"), "Run as a server."),
-    flag(
-        "server-port",
-        Target::Integer("ports.server"),
-        "Port for RPC between agents and servers.",
-    ),
+    flag("server-port", Target::Integer("ports.server"), "Port for RPC between agents and servers."),
     flag("syslog", Target::Bool("enable_syslog"), "Log to syslog."),
-    flag(
-        "ui",
-        Target::Bool("ui_config.enabled"),
-        "Serve the web page.",
-    ),
-    flag(
-        "ui-content-path",
-        Target::Text("ui_config.content_path"),
-        "URL path of the web page.",
-    ),
-    flag(
-        "ui-dir",
-        Target::Text("ui_config.dir"),
-        "Directory with another web page.",
-    ),
+    flag("ui", Target::Bool("ui_config.enabled"), "Serve the web page."),
+    flag("ui-content-path", Target::Text("ui_config.content_path"), "URL path of the web page."),
+    flag("ui-dir", Target::Text("ui_config.dir"), "Directory with another web page."),
 ];
 
 /// The flags of `agent` for parsing and for usage texts.
@@ -385,16 +185,9 @@ pub fn flag_set() -> FlagSet {
                 Target::Bool(_) | Target::Dev => Kind::Bool,
                 Target::Integer(_) => Kind::Integer,
                 Target::Text(_) | Target::ConfigFormat => Kind::Text,
-                Target::Texts(_) | Target::Pairs(_) | Target::ConfigPath | Target::Hcl => {
-                    Kind::Texts
-                }
+                Target::Texts(_) | Target::Pairs(_) | Target::ConfigPath | Target::Hcl => Kind::Texts,
             };
-            Flag {
-                name: flag.name,
-                kind,
-                usage: flag.usage,
-                default: "",
-            }
+            Flag { name: flag.name, kind, usage: flag.usage, default: "" }
         })
         .collect();
     FlagSet::new(&flags, Words::Detailed)
@@ -418,17 +211,12 @@ impl Flags {
             let text = parsed.text(flag.name).unwrap_or_default().to_owned();
             let (path, setting) = match flag.target {
                 Target::Bool(path) => (path, Setting::Bool(parsed.bool(flag.name).unwrap_or(true))),
-                Target::Integer(path) => (
-                    path,
-                    Setting::Integer(parsed.integer(flag.name).unwrap_or(0)),
-                ),
+                Target::Integer(path) => (path, Setting::Integer(parsed.integer(flag.name).unwrap_or(0))),
                 Target::Text(path) => (path, Setting::Text(text)),
                 Target::Texts(path) => (path, Setting::Texts(parsed.texts(&[flag.name]))),
                 Target::Pairs(path) => {
                     let pairs = parsed.texts(&[flag.name]);
-                    let pairs = pairs
-                        .iter()
-                        .map(|pair| pair.split_once(':').unwrap_or((pair, "")));
+                    let pairs = pairs.iter().map(|pair| pair.split_once(':').unwrap_or((pair, "")));
                     let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
                     (path, Setting::TextMap(pairs.collect()))
                 }
@@ -437,12 +225,7 @@ impl Flags {
             flags.written.put(path, setting);
         }
         flags.rename_join("start_join", "retry_join", "join", "retry-join");
-        flags.rename_join(
-            "start_join_wan",
-            "retry_join_wan",
-            "join-wan",
-            "retry-join-wan",
-        );
+        flags.rename_join("start_join_wan", "retry_join_wan", "join-wan", "retry-join-wan");
         Ok(flags)
     }
 
@@ -451,9 +234,7 @@ impl Flags {
             let mut joined = self.written.texts(new_key).to_vec();
             joined.extend(addresses);
             self.written.put(new_key, Setting::Texts(joined));
-            let warning = format!(
-                "The flag '-{old_flag}' is deprecated. Use the '-{new_flag}' flag instead."
-            );
+            let warning = format!("The flag '-{old_flag}' is deprecated. Use the '-{new_flag}' flag instead.");
             self.warnings.push(warning);
         }
     }
@@ -497,19 +278,13 @@ mod tests {
         assert_eq!(meta.get("x").map(String::as_str), Some(""));
         assert_eq!(flags.config_paths, ["f.hcl", "d"]);
         assert_eq!(flags.hcl, ["a = 1"]);
-        assert_eq!(
-            flags.warnings,
-            ["The flag '-join' is deprecated. Use the '-retry-join' flag instead."]
-        );
+        assert_eq!(flags.warnings, ["The flag '-join' is deprecated. Use the '-retry-join' flag instead."]);
     }
 
     #[test]
     fn extra_arguments_are_refused() {
         let error = Flags::parse(&["-dev", "extra", "more"]).expect_err("refused");
-        assert_eq!(
-            error.to_string(),
-            "Unexpected extra arguments: [extra more]"
-        );
+        assert_eq!(error.to_string(), "Unexpected extra arguments: [extra more]");
     }
 
     #[test]

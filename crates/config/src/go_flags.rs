@@ -127,9 +127,7 @@ impl FlagSet {
                 if name == "help" || name == "h" {
                     return Err(FlagError::Help);
                 }
-                return Err(FlagError::Fault(format!(
-                    "flag provided but not defined: -{name}"
-                )));
+                return Err(FlagError::Fault(format!("flag provided but not defined: -{name}")));
             };
             let value = match (value, flag.kind) {
                 (Some(value), _) => value,
@@ -141,13 +139,8 @@ impl FlagSet {
                     }
                 },
             };
-            let checked =
-                check(flag.kind, value).map_err(|fault| self.fault(flag, value, fault))?;
-            parsed.given.push(Given {
-                name: flag.name,
-                text: value.to_owned(),
-                checked,
-            });
+            let checked = check(flag.kind, value).map_err(|fault| self.fault(flag, value, fault))?;
+            parsed.given.push(Given { name: flag.name, text: value.to_owned(), checked });
         }
         parsed.rest.extend(arguments.map(str::to_owned));
         Ok(parsed)
@@ -159,10 +152,7 @@ impl FlagSet {
             Words::Detailed => fault.detailed,
         };
         FlagError::Fault(match flag.kind {
-            Kind::Bool => format!(
-                "invalid boolean value {value:?} for -{}: {reason}",
-                flag.name
-            ),
+            Kind::Bool => format!("invalid boolean value {value:?} for -{}: {reason}", flag.name),
             _ => format!("invalid value {value:?} for flag -{}: {reason}", flag.name),
         })
     }
@@ -179,17 +169,11 @@ impl FlagSet {
                 text.push_str(&value_name);
             }
             // A bool of one letter has its usage on the same line.
-            text.push_str(if flag.name.len() == 1 && value_name.is_empty() {
-                "\t"
-            } else {
-                "\n    \t"
-            });
+            text.push_str(if flag.name.len() == 1 && value_name.is_empty() { "\t" } else { "\n    \t" });
             text.push_str(&usage.replace('\n', "\n    \t"));
             match flag.kind {
                 _ if flag.default.is_empty() => {}
-                Kind::Text | Kind::Texts => {
-                    text.push_str(&format!(" (default {:?})", flag.default))
-                }
+                Kind::Text | Kind::Texts => text.push_str(&format!(" (default {:?})", flag.default)),
                 _ => text.push_str(&format!(" (default {})", flag.default)),
             }
             text.push('\n');
@@ -199,8 +183,7 @@ impl FlagSet {
 
     fn value_name(&self, flag: &Flag) -> (String, String) {
         let mut parts = flag.usage.splitn(3, '`');
-        if let (Some(before), Some(name), Some(after)) = (parts.next(), parts.next(), parts.next())
-        {
+        if let (Some(before), Some(name), Some(after)) = (parts.next(), parts.next(), parts.next()) {
             return (name.to_owned(), format!("{before}{name}{after}"));
         }
         let name = match (self.words, flag.kind) {
@@ -251,11 +234,7 @@ impl Parsed {
 
     /// All values given under any of these names, in the order given.
     pub fn texts(&self, names: &[&str]) -> Vec<String> {
-        self.given
-            .iter()
-            .filter(|given| names.contains(&given.name))
-            .map(|given| given.text.clone())
-            .collect()
+        self.given.iter().filter(|given| names.contains(&given.name)).map(|given| given.text.clone()).collect()
     }
 }
 
@@ -267,42 +246,22 @@ struct ValueFault {
 fn check(kind: Kind, value: &str) -> Result<Checked, ValueFault> {
     match kind {
         Kind::Text | Kind::Texts => Ok(Checked::Text),
-        Kind::Bool => parse_bool(value)
-            .map(Checked::Bool)
-            .ok_or_else(|| ValueFault {
-                brief: "parse error",
-                detailed: format!("strconv.ParseBool: parsing {value:?}: invalid syntax"),
-            }),
-        Kind::Integer => {
-            value
-                .parse()
-                .map(Checked::Integer)
-                .map_err(|error: std::num::ParseIntError| {
-                    let out_of_range = matches!(
-                        error.kind(),
-                        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow
-                    );
-                    let reason = if out_of_range {
-                        "value out of range"
-                    } else {
-                        "invalid syntax"
-                    };
-                    ValueFault {
-                        brief: if out_of_range {
-                            "value out of range"
-                        } else {
-                            "parse error"
-                        },
-                        detailed: format!("strconv.Atoi: parsing {value:?}: {reason}"),
-                    }
-                })
-        }
+        Kind::Bool => parse_bool(value).map(Checked::Bool).ok_or_else(|| ValueFault {
+            brief: "parse error",
+            detailed: format!("strconv.ParseBool: parsing {value:?}: invalid syntax"),
+        }),
+        Kind::Integer => value.parse().map(Checked::Integer).map_err(|error: std::num::ParseIntError| {
+            let out_of_range =
+                matches!(error.kind(), std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow);
+            let reason = if out_of_range { "value out of range" } else { "invalid syntax" };
+            ValueFault {
+                brief: if out_of_range { "value out of range" } else { "parse error" },
+                detailed: format!("strconv.Atoi: parsing {value:?}: {reason}"),
+            }
+        }),
         Kind::Duration => GoDuration::parse(value)
             .map(Checked::Duration)
-            .map_err(|error| ValueFault {
-                brief: "parse error",
-                detailed: error.to_string(),
-            }),
+            .map_err(|error| ValueFault { brief: "parse error", detailed: error.to_string() }),
     }
 }
 
@@ -320,50 +279,18 @@ mod tests {
     use super::{Flag, FlagError, FlagSet, Kind, Words};
 
     const FLAGS: &[Flag] = &[
-        Flag {
-            name: "dev",
-            kind: Kind::Bool,
-            usage: "Development mode.",
-            default: "",
-        },
-        Flag {
-            name: "port",
-            kind: Kind::Integer,
-            usage: "A port.",
-            default: "8500",
-        },
-        Flag {
-            name: "wait",
-            kind: Kind::Duration,
-            usage: "How long.",
-            default: "",
-        },
-        Flag {
-            name: "join",
-            kind: Kind::Texts,
-            usage: "An `address` to join.",
-            default: "",
-        },
-        Flag {
-            name: "node",
-            kind: Kind::Text,
-            usage: "A name.",
-            default: "x",
-        },
-        Flag {
-            name: "q",
-            kind: Kind::Bool,
-            usage: "Quiet.",
-            default: "",
-        },
+        Flag { name: "dev", kind: Kind::Bool, usage: "Development mode.", default: "" },
+        Flag { name: "port", kind: Kind::Integer, usage: "A port.", default: "8500" },
+        Flag { name: "wait", kind: Kind::Duration, usage: "How long.", default: "" },
+        Flag { name: "join", kind: Kind::Texts, usage: "An `address` to join.", default: "" },
+        Flag { name: "node", kind: Kind::Text, usage: "A name.", default: "x" },
+        Flag { name: "q", kind: Kind::Bool, usage: "Quiet.", default: "" },
     ];
 
     #[track_caller]
     fn fails(arguments: &[&str], brief: &str, detailed: &str) {
         for (words, expected) in [(Words::Brief, brief), (Words::Detailed, detailed)] {
-            let error = FlagSet::new(FLAGS, words)
-                .parse(arguments)
-                .expect_err("fails");
+            let error = FlagSet::new(FLAGS, words).parse(arguments).expect_err("fails");
             assert_eq!(error.to_string(), expected);
         }
     }
@@ -373,24 +300,17 @@ mod tests {
         let set = FlagSet::new(FLAGS, Words::Brief);
         let parsed = set
             .parse(&[
-                "-dev", "--port=1", "-wait", "5s", "-join", "a", "-join=b", "-node", "-x", "-port",
-                "2", "z", "-q",
+                "-dev", "--port=1", "-wait", "5s", "-join", "a", "-join=b", "-node", "-x", "-port", "2", "z", "-q",
             ])
             .expect("parses");
         assert_eq!(parsed.bool("dev"), Some(true));
         assert_eq!(parsed.integer("port"), Some(2));
-        assert_eq!(
-            parsed.duration("wait").map(|wait| wait.0),
-            Some(5_000_000_000)
-        );
+        assert_eq!(parsed.duration("wait").map(|wait| wait.0), Some(5_000_000_000));
         assert_eq!(parsed.texts(&["join"]), ["a", "b"]);
         assert_eq!(parsed.text("node"), Some("-x"));
         assert_eq!(parsed.rest, ["z", "-q"]);
         assert!(!parsed.has("q"));
-        assert_eq!(
-            set.parse(&["-dev=F"]).expect("parses").bool("dev"),
-            Some(false)
-        );
+        assert_eq!(set.parse(&["-dev=F"]).expect("parses").bool("dev"), Some(false));
         assert_eq!(set.parse(&["--", "-dev"]).expect("parses").rest, ["-dev"]);
         assert_eq!(set.parse(&["-"]).expect("parses").rest, ["-"]);
     }
@@ -401,11 +321,7 @@ mod tests {
         fails(&["-zork"], undefined, undefined);
         fails(&["---x"], "bad flag syntax: ---x", "bad flag syntax: ---x");
         fails(&["-=x"], "bad flag syntax: -=x", "bad flag syntax: -=x");
-        fails(
-            &["--port"],
-            "flag needs an argument: -port",
-            "flag needs an argument: -port",
-        );
+        fails(&["--port"], "flag needs an argument: -port", "flag needs an argument: -port");
         fails(
             &["-dev=maybe"],
             "invalid boolean value \"maybe\" for -dev: parse error",
@@ -422,18 +338,8 @@ mod tests {
             "invalid value \"99999999999999999999\" for flag -port: strconv.Atoi: parsing \
              \"99999999999999999999\": value out of range",
         );
-        assert_eq!(
-            FlagSet::new(FLAGS, Words::Brief)
-                .parse(&["-h"])
-                .expect_err("help"),
-            FlagError::Help
-        );
-        assert_eq!(
-            FlagSet::new(FLAGS, Words::Brief)
-                .parse(&["--help"])
-                .expect_err("help"),
-            FlagError::Help
-        );
+        assert_eq!(FlagSet::new(FLAGS, Words::Brief).parse(&["-h"]).expect_err("help"), FlagError::Help);
+        assert_eq!(FlagSet::new(FLAGS, Words::Brief).parse(&["--help"]).expect_err("help"), FlagError::Help);
     }
 
     #[test]

@@ -28,17 +28,12 @@ impl Host {
     /// The machine that this process runs on.
     pub fn of_this_process() -> Host {
         Host {
-            hostname: nix::unistd::gethostname()
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .unwrap_or_default(),
+            hostname: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default(),
             interfaces: interfaces(),
             default_interface: default_interface(),
-            max_open_files: nix::sys::resource::getrlimit(
-                nix::sys::resource::Resource::RLIMIT_NOFILE,
-            )
-            .ok()
-            .map(|(soft, _)| soft),
+            max_open_files: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+                .ok()
+                .map(|(soft, _)| soft),
         }
     }
 
@@ -66,11 +61,8 @@ impl Host {
     }
 
     fn sorted(&self, wanted: impl Fn(&InterfaceAddress) -> bool) -> Vec<&InterfaceAddress> {
-        let mut found: Vec<&InterfaceAddress> = self
-            .interfaces
-            .iter()
-            .filter(|entry| wanted(entry) && !is_in(NOT_FORWARDABLE, entry.address))
-            .collect();
+        let mut found: Vec<&InterfaceAddress> =
+            self.interfaces.iter().filter(|entry| wanted(entry) && !is_in(NOT_FORWARDABLE, entry.address)).collect();
         found.sort_by_key(|entry| (entry.address.is_ipv6(), entry.prefix_length));
         found
     }
@@ -141,10 +133,7 @@ const NOT_FORWARDABLE: &[&str] = &[
 ];
 
 fn is_in(blocks: &[&str], address: IpAddr) -> bool {
-    blocks
-        .iter()
-        .filter_map(|block| Cidr::parse(block))
-        .any(|block| block.contains(address))
+    blocks.iter().filter_map(|block| Cidr::parse(block)).any(|block| block.contains(address))
 }
 
 /// A network in CIDR notation.
@@ -166,20 +155,12 @@ impl Cidr {
         if prefix_length > bits(address) {
             return None;
         }
-        Some(Cidr {
-            network: masked(address, prefix_length),
-            prefix_length,
-        })
+        Some(Cidr { network: masked(address, prefix_length), prefix_length })
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = if self.network.is_ipv4() {
-            address.to_canonical()
-        } else {
-            address
-        };
-        self.network.is_ipv4() == address.is_ipv4()
-            && masked(address, self.prefix_length) == self.network
+        let address = if self.network.is_ipv4() { address.to_canonical() } else { address };
+        self.network.is_ipv4() == address.is_ipv4() && masked(address, self.prefix_length) == self.network
     }
 }
 
@@ -223,9 +204,7 @@ fn interfaces() -> Vec<InterfaceAddress> {
                 address,
                 prefix_length,
                 up: entry.flags.contains(nix::net::if_::InterfaceFlags::IFF_UP),
-                loopback: entry
-                    .flags
-                    .contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK),
+                loopback: entry.flags.contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK),
             })
         })
         .collect()
@@ -276,46 +255,24 @@ fn evaluate(template: &str, expression: &str, host: &Host) -> Result<String, Str
     };
     let is_private = |entry: &&InterfaceAddress| is_in(RFC_6890, entry.address);
     let all = |found: Vec<&InterfaceAddress>| {
-        found
-            .iter()
-            .map(|entry| entry.address.to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
+        found.iter().map(|entry| entry.address.to_string()).collect::<Vec<_>>().join(" ")
     };
-    let first = |found: Option<&InterfaceAddress>| {
-        found
-            .map(|entry| entry.address.to_string())
-            .unwrap_or_default()
-    };
+    let first = |found: Option<&InterfaceAddress>| found.map(|entry| entry.address.to_string()).unwrap_or_default();
     Ok(match (function, argument) {
         ("GetPrivateIP", "") => first(host.on_default_route().into_iter().find(is_private)),
-        ("GetPublicIP", "") => first(
-            host.on_default_route()
-                .into_iter()
-                .find(|entry| !is_private(entry)),
-        ),
+        ("GetPublicIP", "") => first(host.on_default_route().into_iter().find(|entry| !is_private(entry))),
         ("GetPrivateIPs", "") => all(host.sorted(|entry| is_private(&entry))),
         ("GetPublicIPs", "") => all(host.sorted(|entry| !is_private(&entry))),
         ("GetInterfaceIP" | "GetInterfaceIPs", quoted) => {
             let name = quoted
                 .strip_prefix('"')
                 .and_then(|name| name.strip_suffix('"'))
-                .filter(|name| {
-                    name.bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-                });
+                .filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)));
             let Some(name) = name else {
-                return Err(unparsable(
-                    template,
-                    "only the plain name of one interface is understood here",
-                ));
+                return Err(unparsable(template, "only the plain name of one interface is understood here"));
             };
             let found = host.sorted(|entry| entry.interface == name);
-            if function == "GetInterfaceIP" {
-                first(found.first().copied())
-            } else {
-                all(found)
-            }
+            if function == "GetInterfaceIP" { first(found.first().copied()) } else { all(found) }
         }
         (
             "GetAllInterfaces"
@@ -328,10 +285,7 @@ fn evaluate(template: &str, expression: &str, host: &Host) -> Result<String, Str
             | "GetPublicIPs",
             _,
         ) => {
-            return Err(unparsable(
-                template,
-                &format!("{expression:?} is not built yet"),
-            ));
+            return Err(unparsable(template, &format!("{expression:?} is not built yet")));
         }
         _ => {
             return Err(unparsable(
@@ -374,64 +328,38 @@ mod tests {
     #[test]
     fn templates_are_expanded() {
         let check = |template: &str, expected: &str| {
-            assert_eq!(
-                expand(template, &host()).as_deref(),
-                Ok(expected),
-                "{template}"
-            );
+            assert_eq!(expand(template, &host()).as_deref(), Ok(expected), "{template}");
         };
         check("1.2.3.4", "1.2.3.4");
         check("{{ GetPrivateIP }}", "10.0.0.5");
         check("{{GetPublicIP}}", "");
         check("{{ GetPublicIPs }}", "8.8.4.4");
-        check(
-            "127.0.0.1 {{ GetInterfaceIP \"eth1\" }}",
-            "127.0.0.1 8.8.4.4",
-        );
+        check("127.0.0.1 {{ GetInterfaceIP \"eth1\" }}", "127.0.0.1 8.8.4.4");
         check("{{ GetInterfaceIPs \"eth0\" }}", "10.0.0.5 fd00::2");
         check("{{ GetInterfaceIP \"nope\" }}", "");
     }
 
     #[test]
     fn other_templates_are_refused() {
-        for template in [
-            "{{ GetFoo }}",
-            "{{ GetAllInterfaces | attr \"x\" }}",
-            "{{ GetPrivateIP",
-            "{{ GetInterfaceIP \"e.*\" }}",
-        ] {
+        for template in
+            ["{{ GetFoo }}", "{{ GetAllInterfaces | attr \"x\" }}", "{{ GetPrivateIP", "{{ GetInterfaceIP \"e.*\" }}"]
+        {
             assert!(expand(template, &host()).is_err(), "{template}");
         }
     }
 
     #[test]
     fn advertise_candidates_leave_the_loopback_out_if_they_can() {
-        assert_eq!(
-            host().private_ipv4(),
-            ["10.0.0.5".parse::<std::net::IpAddr>().expect("address")]
-        );
-        let lonely = Host {
-            interfaces: host().interfaces[..1].to_vec(),
-            ..host()
-        };
+        assert_eq!(host().private_ipv4(), ["10.0.0.5".parse::<std::net::IpAddr>().expect("address")]);
+        let lonely = Host { interfaces: host().interfaces[..1].to_vec(), ..host() };
         assert_eq!(lonely.private_ipv4().len(), 1);
     }
 
     #[test]
     fn networks() {
-        assert_eq!(
-            Cidr::parse("10.1.2.3/8").expect("reads").to_string(),
-            "10.0.0.0/8"
-        );
+        assert_eq!(Cidr::parse("10.1.2.3/8").expect("reads").to_string(), "10.0.0.0/8");
         assert_eq!(Cidr::parse("::1/0").expect("reads").to_string(), "::/0");
-        for wrong in [
-            "1.2.3",
-            "1.2.3.4",
-            "1.2.3.4/33",
-            "1.2.3.4/",
-            "1.2.3.4/+1",
-            "a/8",
-        ] {
+        for wrong in ["1.2.3", "1.2.3.4", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/+1", "a/8"] {
             assert!(Cidr::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -42,18 +42,10 @@ impl Faults {
     }
 
     /// A duration that must not be below a minimum.
-    fn duration_of_at_least(
-        &mut self,
-        name: &str,
-        text: Option<&str>,
-        min: GoDuration,
-    ) -> GoDuration {
+    fn duration_of_at_least(&mut self, name: &str, text: Option<&str>, min: GoDuration) -> GoDuration {
         let duration = self.duration(name, text);
         if duration < min {
-            self.push(format!(
-                "{name}: duration '{}' cannot be less than: {min}",
-                text.unwrap_or_default()
-            ));
+            self.push(format!("{name}: duration '{}' cannot be less than: {min}", text.unwrap_or_default()));
         }
         duration
     }
@@ -102,9 +94,7 @@ impl Reader<'_> {
                 continue;
             }
             match expand(text, self.host) {
-                Err(error) => self
-                    .faults
-                    .push(format!("{path}: error parsing {text:?}: {error}")),
+                Err(error) => self.faults.push(format!("{path}: error parsing {text:?}: {error}")),
                 Ok(expanded) if expanded == *text => addresses.push(expanded),
                 Ok(expanded) => addresses.extend(expanded.split_whitespace().map(str::to_owned)),
             }
@@ -120,13 +110,7 @@ pub(crate) fn resolve(
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<(Runtime, Vec<String>), Error> {
-    let mut reader = Reader {
-        merged: &merged,
-        host,
-        dev,
-        faults: Faults::default(),
-        warnings,
-    };
+    let mut reader = Reader { merged: &merged, host, dev, faults: Faults::default(), warnings };
     let mut runtime = reader.runtime()?;
     let mut faults = reader.faults.into_list();
     if runtime.node_name.is_empty() && merged.text("node_name").unwrap_or_default().is_empty() {
@@ -141,12 +125,8 @@ impl Reader<'_> {
         let merged = self.merged;
         let server = self.bool("server");
         let dns = self.dns()?;
-        let check_definitions = merged
-            .root
-            .sections("checks")
-            .iter()
-            .map(|section| definition::check(section, &mut self.faults))
-            .collect();
+        let check_definitions =
+            merged.root.sections("checks").iter().map(|section| definition::check(section, &mut self.faults)).collect();
         let service_definitions = merged
             .root
             .sections("services")
@@ -169,22 +149,15 @@ impl Reader<'_> {
             server,
             bootstrap: self.bool("bootstrap"),
             bootstrap_expect: self.integer("bootstrap_expect"),
-            primary_datacenter: if primary.is_empty() {
-                datacenter.clone()
-            } else {
-                primary
-            },
+            primary_datacenter: if primary.is_empty() { datacenter.clone() } else { primary },
             datacenter,
             node_name: self.node_name(),
             node_id: self.text("node_id"),
             node_meta: merged.text_map("node_meta"),
-            locality: merged
-                .root
-                .section("locality")
-                .map(|section| definition::Locality {
-                    region: section.text("region").unwrap_or_default().to_owned(),
-                    zone: section.text("zone").unwrap_or_default().to_owned(),
-                }),
+            locality: merged.root.section("locality").map(|section| definition::Locality {
+                region: section.text("region").unwrap_or_default().to_owned(),
+                zone: section.text("zone").unwrap_or_default().to_owned(),
+            }),
             data_dir: self.text("data_dir").into(),
             pid_file: self.text("pid_file"),
             agent_checks: self.agent_checks(),
@@ -214,9 +187,7 @@ impl Reader<'_> {
                 .root
                 .frees("watches")
                 .iter()
-                .map(|parameters| Watch {
-                    parameters: parameters.clone(),
-                })
+                .map(|parameters| Watch { parameters: parameters.clone() })
                 .collect(),
             default_query_time: self.duration("default_query_time"),
             max_query_time: self.duration("max_query_time"),
@@ -245,20 +216,14 @@ impl Reader<'_> {
         if runtime.bootstrap_expect == 1 {
             runtime.bootstrap = true;
             runtime.bootstrap_expect = 0;
-            self.warnings.push(
-                "BootstrapExpect is set to 1; this is the same as Bootstrap mode.".to_owned(),
-            );
+            self.warnings.push("BootstrapExpect is set to 1; this is the same as Bootstrap mode.".to_owned());
         }
         Ok(runtime)
     }
 
     fn node_name(&self) -> String {
         let name = self.text("node_name");
-        let name = if name.is_empty() {
-            &self.host.hostname
-        } else {
-            &name
-        };
+        let name = if name.is_empty() { &self.host.hostname } else { &name };
         name.trim().to_owned()
     }
 }
@@ -282,8 +247,5 @@ fn allowed_cidrs(path: &str, merged: &Written) -> Result<Option<Vec<Cidr>>, Erro
     if faults.is_empty() {
         return Ok(Some(networks));
     }
-    Err(Error::new(format!(
-        "{path}: {}",
-        crate::error::several(&faults)
-    )))
+    Err(Error::new(format!("{path}: {}", crate::error::several(&faults))))
 }

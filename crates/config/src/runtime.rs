@@ -273,11 +273,7 @@ impl fmt::Debug for Join {
 /// Join addresses with the values of keys, tokens and secrets of cloud join strings hidden.
 pub(crate) fn without_secrets(addresses: &[String]) -> Vec<String> {
     let clean = |word: &str| match word.split_once('=') {
-        Some((key, _))
-            if ["key", "token", "secret"]
-                .iter()
-                .any(|part| key.to_lowercase().contains(part)) =>
-        {
+        Some((key, _)) if ["key", "token", "secret"].iter().any(|part| key.to_lowercase().contains(part)) => {
             format!("{key}=hidden")
         }
         _ => word.to_owned(),

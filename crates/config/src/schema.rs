@@ -68,11 +68,7 @@ impl Schema {
 
 impl Key {
     const fn of(name: &'static str, shape: Shape) -> Key {
-        Key {
-            name,
-            aliases: &[],
-            shape,
-        }
+        Key { name, aliases: &[], shape }
     }
 
     const fn alias(self, aliases: &'static [&'static str]) -> Key {
@@ -131,13 +127,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count, "a name twice in {names:?}");
         for key in schema.keys {
-            assert!(
-                key.aliases
-                    .iter()
-                    .all(|alias| *alias == alias.to_lowercase()),
-                "{}",
-                key.name
-            );
+            assert!(key.aliases.iter().all(|alias| *alias == alias.to_lowercase()), "{}", key.name);
             if let Shape::Section(inner) | Shape::Whole(inner) | Shape::Sections(inner) = key.shape
                 && depth < 6
             {
@@ -154,10 +144,7 @@ mod tests {
     #[test]
     fn paths_are_found() {
         assert!(matches!(AGENT.shape("ports.http"), Some(Shape::Integer)));
-        assert!(matches!(
-            AGENT.shape("acl.tokens.default"),
-            Some(Shape::Text)
-        ));
+        assert!(matches!(AGENT.shape("acl.tokens.default"), Some(Shape::Text)));
         assert!(AGENT.shape("ports.zork").is_none());
         assert!(AGENT.shape("server.zork").is_none());
     }

@@ -19,11 +19,7 @@ const MAX_FILE_BYTES: u64 = hcl::MAX_TEXT_BYTES as u64;
 
 /// Keys of the 1.7 series that 1.22 no longer knows and that did nothing in the end.
 /// Compat: 1.22 still forgives the first one; the others are forgiven likewise, so that an old file starts.
-const FORGOTTEN_KEYS: &[&str] = &[
-    "acl_enforce_version_8",
-    "acl_disabled_ttl",
-    "acl.disabled_ttl",
-];
+const FORGOTTEN_KEYS: &[&str] = &["acl_enforce_version_8", "acl_disabled_ttl", "acl.disabled_ttl"];
 
 /// A configuration text and where it came from.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,10 +32,7 @@ pub struct Source {
 impl fmt::Debug for Source {
     /// Without the text: it may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("name", &self.name)
-            .field("format", &self.format)
-            .finish_non_exhaustive()
+        f.debug_struct("Source").field("name", &self.name).field("format", &self.format).finish_non_exhaustive()
     }
 }
 
@@ -61,18 +54,14 @@ impl Sources {
             Some("hcl") => Some(Format::Hcl),
             Some("json") => Some(Format::Json),
             Some(_) => {
-                return Err(Error::new(
-                    "config: -config-format must be either 'hcl' or 'json'",
-                ));
+                return Err(Error::new("config: -config-format must be either 'hcl' or 'json'"));
             }
         };
         let mut sources = Sources::default();
         for path in &flags.config_paths {
             sources.read_path(Path::new(path), forced)?;
         }
-        sources
-            .warnings
-            .splice(0..0, flags.warnings.iter().cloned());
+        sources.warnings.splice(0..0, flags.warnings.iter().cloned());
         sources.flags = flags;
         Ok(sources)
     }
@@ -80,10 +69,7 @@ impl Sources {
     fn read_path(&mut self, path: &Path, forced: Option<Format>) -> Result<(), Error> {
         let shown = path.display();
         let metadata = fs::metadata(path).map_err(|error| {
-            Error::new(format!(
-                "config: Open failed on {shown}. open {shown}: {}",
-                go_reason(&error)
-            ))
+            Error::new(format!("config: Open failed on {shown}. open {shown}: {}", go_reason(&error)))
         })?;
         if !metadata.is_dir() {
             let Some(format) = forced.or_else(|| format_of(path)) else {
@@ -94,12 +80,8 @@ impl Sources {
             self.files.push(read_file(path, format)?);
             return Ok(());
         }
-        let failed = |error: &std::io::Error| {
-            Error::new(format!(
-                "config: Readdir failed on {shown}. {}",
-                go_reason(error)
-            ))
-        };
+        let failed =
+            |error: &std::io::Error| Error::new(format!("config: Readdir failed on {shown}. {}", go_reason(error)));
         let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(|error| failed(&error))? {
             names.push(entry.map_err(|error| failed(&error))?.file_name());
@@ -107,13 +89,11 @@ impl Sources {
         names.sort();
         for name in names {
             let listed = path.join(&name);
-            let is_link = fs::symlink_metadata(&listed)
-                .is_ok_and(|metadata| metadata.file_type().is_symlink());
+            let is_link = fs::symlink_metadata(&listed).is_ok_and(|metadata| metadata.file_type().is_symlink());
             // Compat: a link is read, judged and named as what it points to.
             let file = if is_link {
-                fs::canonicalize(&listed).map_err(|error| {
-                    Error::new(format!("lstat {}: {}", listed.display(), go_reason(&error)))
-                })?
+                fs::canonicalize(&listed)
+                    .map_err(|error| Error::new(format!("lstat {}: {}", listed.display(), go_reason(&error))))?
             } else {
                 listed
             };
@@ -146,11 +126,8 @@ impl Sources {
         }
         merged.merge(std::mem::take(&mut flag_values));
         for (index, fragment) in self.flags.hcl.iter().enumerate() {
-            let source = Source {
-                name: format!("flags-{index}.hcl"),
-                format: Format::Hcl,
-                text: fragment.clone().into_bytes(),
-            };
+            let source =
+                Source { name: format!("flags-{index}.hcl"), format: Format::Hcl, text: fragment.clone().into_bytes() };
             merged.merge(self.one(&source, &mut warnings)?);
         }
         merged.merge(defaults::over(self.flags.dev));
@@ -187,18 +164,11 @@ fn parse(source: &Source, warnings: &mut Vec<String>) -> Result<Written, Error> 
             Err(error) => {
                 let before = &source.text[..error.valid_up_to()];
                 let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-                let column = String::from_utf8_lossy(
-                    before
-                        .rsplit(|byte| *byte == b'\n')
-                        .next()
-                        .unwrap_or(before),
-                )
-                .chars()
-                .count()
+                let column = String::from_utf8_lossy(before.rsplit(|byte| *byte == b'\n').next().unwrap_or(before))
+                    .chars()
+                    .count()
                     + 1;
-                return Err(failed(&format!(
-                    "At {line}:{column}: illegal UTF-8 encoding"
-                )));
+                return Err(failed(&format!("At {line}:{column}: illegal UTF-8 encoding")));
             }
         },
     };
@@ -207,17 +177,10 @@ fn parse(source: &Source, warnings: &mut Vec<String>) -> Result<Written, Error> 
     decode::decode(&object, source.format).map_err(|fault| match fault {
         Fault::Types(wrong) => {
             let lines: Vec<String> = wrong.iter().map(|message| format!("* {message}")).collect();
-            failed(&format!(
-                "{} error(s) decoding:\n\n{}",
-                wrong.len(),
-                lines.join("\n")
-            ))
+            failed(&format!("{} error(s) decoding:\n\n{}", wrong.len(), lines.join("\n")))
         }
         Fault::UnknownKeys(keys) => {
-            let messages: Vec<String> = keys
-                .iter()
-                .map(|key| format!("invalid config key {key}"))
-                .collect();
+            let messages: Vec<String> = keys.iter().map(|key| format!("invalid config key {key}")).collect();
             failed(&several(&messages))
         }
     })
@@ -230,11 +193,7 @@ fn drop_forgotten_keys(object: &mut hcl::Object) -> Vec<String> {
             None => remove(object, path),
             Some((section, name)) => {
                 let mut found = false;
-                for entry in object
-                    .entries
-                    .iter_mut()
-                    .filter(|entry| entry.key == section)
-                {
+                for entry in object.entries.iter_mut().filter(|entry| entry.key == section) {
                     if let hcl::Kind::Object(inner) = &mut entry.value.kind {
                         found |= remove(inner, name);
                     }
@@ -243,9 +202,7 @@ fn drop_forgotten_keys(object: &mut hcl::Object) -> Vec<String> {
             }
         };
         if found {
-            warnings.push(format!(
-                "config key {path:?} is deprecated and should be removed"
-            ));
+            warnings.push(format!("config key {path:?} is deprecated and should be removed"));
         }
     }
     warnings
@@ -260,19 +217,12 @@ fn remove(object: &mut hcl::Object, key: &str) -> bool {
 fn read_file(path: &Path, format: Format) -> Result<Source, Error> {
     let shown = path.display();
     let failed = |reason: &str| Error::new(format!("config: failed to read {shown}: {reason}"));
-    let length = fs::metadata(path)
-        .map_err(|error| failed(&go_reason(&error)))?
-        .len();
+    let length = fs::metadata(path).map_err(|error| failed(&go_reason(&error)))?.len();
     if length > MAX_FILE_BYTES {
         return Err(failed(&format!("longer than {MAX_FILE_BYTES} bytes")));
     }
-    let text =
-        fs::read(path).map_err(|error| failed(&format!("open {shown}: {}", go_reason(&error))))?;
-    Ok(Source {
-        name: shown.to_string(),
-        format,
-        text,
-    })
+    let text = fs::read(path).map_err(|error| failed(&format!("open {shown}: {}", go_reason(&error))))?;
+    Ok(Source { name: shown.to_string(), format, text })
 }
 
 fn format_of(path: &Path) -> Option<Format> {

@@ -18,10 +18,7 @@ fn host() -> Host {
     };
     Host {
         hostname: "machine".to_owned(),
-        interfaces: vec![
-            entry("lo", "127.0.0.1", true),
-            entry("eth0", "10.0.0.5", false),
-        ],
+        interfaces: vec![entry("lo", "127.0.0.1", true), entry("eth0", "10.0.0.5", false)],
         default_interface: Some("eth0".to_owned()),
         max_open_files: Some(20_000),
     }
@@ -30,19 +27,11 @@ fn host() -> Host {
 fn sources(flags: &[&str], files: &[(&str, &str)]) -> Sources {
     let file = |(name, text): &(&str, &str)| Source {
         name: (*name).to_owned(),
-        format: if name.ends_with(".json") {
-            Format::Json
-        } else {
-            Format::Hcl
-        },
+        format: if name.ends_with(".json") { Format::Json } else { Format::Hcl },
         text: text.as_bytes().to_vec(),
     };
     let flags = Flags::parse(flags).expect("flags");
-    Sources {
-        warnings: flags.warnings.clone(),
-        flags,
-        files: files.iter().map(file).collect(),
-    }
+    Sources { warnings: flags.warnings.clone(), flags, files: files.iter().map(file).collect() }
 }
 
 #[track_caller]
@@ -61,11 +50,7 @@ fn runtime(text: &str) -> Runtime {
 
 #[track_caller]
 fn warns(text: &str, expected: &[&str]) {
-    assert_eq!(
-        loaded(&["-data-dir=/nowhere"], &[("f.hcl", text)]).warnings,
-        expected,
-        "{text}"
-    );
+    assert_eq!(loaded(&["-data-dir=/nowhere"], &[("f.hcl", text)]).warnings, expected, "{text}");
 }
 
 #[track_caller]
@@ -98,22 +83,14 @@ fn defaults_hold() {
     assert_eq!(runtime.addresses.bind.to_string(), "0.0.0.0");
     assert_eq!(runtime.addresses.advertise_lan.to_string(), "10.0.0.5");
     assert_eq!(runtime.addresses.rpc_bind.to_string(), "0.0.0.0:8300");
-    assert_eq!(
-        runtime.addresses.http,
-        [Listen::Socket("127.0.0.1:8500".parse().expect("socket"))]
-    );
+    assert_eq!(runtime.addresses.http, [Listen::Socket("127.0.0.1:8500".parse().expect("socket"))]);
     assert_eq!(runtime.ports.grpc_tls, None);
     assert!(runtime.leave_on_terminate);
     assert!(!runtime.skip_leave_on_interrupt);
     assert_eq!(runtime.raft.election_timeout.to_string(), "5s");
     assert_eq!(runtime.limits.rpc_rate, None);
     assert_eq!(runtime.agent_checks.update_interval.to_string(), "5m0s");
-    let tags: Vec<&str> = runtime
-        .addresses
-        .tagged
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let tags: Vec<&str> = runtime.addresses.tagged.keys().map(String::as_str).collect();
     assert_eq!(tags, ["lan", "lan_ipv4", "wan", "wan_ipv4"]);
 }
 
@@ -127,11 +104,7 @@ fn a_server_differs_where_the_reference_says() {
 
 #[test]
 fn development_mode_can_be_overridden_except_for_the_internal_values() {
-    let runtime = loaded(
-        &["-dev", "-http-port=18500", "-node", "n"],
-        &[("f.hcl", "log_level = \"WARN\"")],
-    )
-    .runtime;
+    let runtime = loaded(&["-dev", "-http-port=18500", "-node", "n"], &[("f.hcl", "log_level = \"WARN\"")]).runtime;
     assert!(runtime.server && runtime.dev_mode && runtime.ui.enabled);
     assert_eq!(runtime.logging.level, "WARN");
     assert_eq!(runtime.addresses.bind.to_string(), "127.0.0.1");
@@ -144,14 +117,7 @@ fn development_mode_can_be_overridden_except_for_the_internal_values() {
 #[test]
 fn later_sources_win_and_lists_add_up() {
     let loaded = loaded(
-        &[
-            "-data-dir=/d",
-            "-retry-join=flag",
-            "-node=flag",
-            "-node-meta=a:flag",
-            "-hcl",
-            "domain = \"hcl.\"",
-        ],
+        &["-data-dir=/d", "-retry-join=flag", "-node=flag", "-node-meta=a:flag", "-hcl", "domain = \"hcl.\""],
         &[
             (
                 "1.hcl",
@@ -177,10 +143,7 @@ fn later_sources_win_and_lists_add_up() {
 #[test]
 fn hcl_and_json_mean_the_same() {
     for (hcl, json) in [
-        (
-            "server = true ports { http = 1, dns = -1 }",
-            r#"{"server": true, "ports": {"http": 1, "dns": -1}}"#,
-        ),
+        ("server = true ports { http = 1, dns = -1 }", r#"{"server": true, "ports": {"http": 1, "dns": -1}}"#),
         (
             "service { name = \"web\" port = 80 tags = [\"a\"] check { http = \"x\" interval = \"5s\" header { A = [\"b\"] } } }",
             r#"{"service": {"name": "web", "port": 80, "tags": ["a"],
@@ -190,10 +153,7 @@ fn hcl_and_json_mean_the_same() {
             "services { name = \"a\" } services { name = \"b\" meta { k = \"v\" } }",
             r#"{"services": [{"Name": "a"}, {"Name": "b", "Meta": {"k": "v"}}]}"#,
         ),
-        (
-            "limits { rpc_rate = 5.5 rpc_max_burst = 0x10 }",
-            r#"{"limits": {"rpc_rate": 5.5, "rpc_max_burst": 16}}"#,
-        ),
+        ("limits { rpc_rate = 5.5 rpc_max_burst = 0x10 }", r#"{"limits": {"rpc_rate": 5.5, "rpc_max_burst": 16}}"#),
         (
             "watches = [{ type = \"key\", key = \"a\" }] dns_config { soa { retry = 5 } service_ttl { \"*\" = \"5s\" } }",
             r#"{"watches": [{"type": "key", "key": "a"}],
@@ -215,21 +175,8 @@ fn definitions_are_carried() {
         "#,
     );
     let check = &runtime.check_definitions[0];
-    assert_eq!(
-        (
-            check.id.as_str(),
-            check.script_args.len(),
-            check.output_max_size
-        ),
-        ("c", 1, 4096)
-    );
-    assert_eq!(
-        (
-            check.failures_before_warning,
-            check.failures_before_critical
-        ),
-        (3, 3)
-    );
+    assert_eq!((check.id.as_str(), check.script_args.len(), check.output_max_size), ("c", 1, 4096));
+    assert_eq!((check.failures_before_warning, check.failures_before_critical), (3, 3));
     assert_eq!(check.interval.to_string(), "10s");
 
     let runtime = self::runtime(
@@ -240,39 +187,22 @@ fn definitions_are_carried() {
     );
     let service = &runtime.service_definitions[0];
     assert_eq!(
-        (
-            service.name.as_str(),
-            service.port,
-            service.weights.passing,
-            service.weights.warning
-        ),
+        (service.name.as_str(), service.port, service.weights.passing, service.weights.warning),
         ("web", 1, 5, 1)
     );
     assert_eq!(service.tagged_addresses["wan"].port, 9);
     assert_eq!(service.checks.len(), 2);
     let check = &service.checks[1];
-    assert_eq!(
-        (
-            check.service_id.as_str(),
-            check.docker_container_id.as_str()
-        ),
-        ("a", "c")
-    );
+    assert_eq!((check.service_id.as_str(), check.docker_container_id.as_str()), ("a", "c"));
     assert!(check.tls_skip_verify && check.h2ping_use_tls);
     assert_eq!(check.script_args, ["b"]);
-    let sidecar = service
-        .connect
-        .as_ref()
-        .and_then(|connect| connect.sidecar_service.as_ref());
+    let sidecar = service.connect.as_ref().and_then(|connect| connect.sidecar_service.as_ref());
     assert_eq!(sidecar.map(|sidecar| sidecar.port), Some(7));
 }
 
 #[test]
 fn unknown_keys_are_all_told() {
-    refuses(
-        "zork = 1",
-        "failed to parse f.hcl: 1 error occurred:\n\t* invalid config key zork\n\n",
-    );
+    refuses("zork = 1", "failed to parse f.hcl: 1 error occurred:\n\t* invalid config key zork\n\n");
     refuses(
         "zork = 1 ports { foo = 1 } service { name=\"x\" bar=\"y\" check { q = 1 } proxy { config { a = 1 } zz=1 } } \
          services = [{Name=\"a\", Ports={}}]",
@@ -318,51 +248,24 @@ fn wrong_types_are_all_told() {
 #[test]
 fn syntax_errors_name_the_file() {
     refuses("a : 1", "failed to parse f.hcl: At 1:3: illegal char");
-    refuses_file(
-        "f.json",
-        "{\"a\" 1}",
-        "failed to parse f.json: invalid character '1' after object key",
-    );
+    refuses_file("f.json", "{\"a\" 1}", "failed to parse f.json: invalid character '1' after object key");
     let mut sources = sources(&["-data-dir=/d"], &[]);
     let text = b"\n a = \"\xff\"".to_vec();
-    sources.files.push(Source {
-        name: "f.hcl".to_owned(),
-        format: Format::Hcl,
-        text,
-    });
+    sources.files.push(Source { name: "f.hcl".to_owned(), format: Format::Hcl, text });
     let error = load(&sources, &host()).expect_err("refused");
-    assert_eq!(
-        error.to_string(),
-        "failed to parse f.hcl: At 2:7: illegal UTF-8 encoding"
-    );
+    assert_eq!(error.to_string(), "failed to parse f.hcl: At 2:7: illegal UTF-8 encoding");
 }
 
 #[test]
 fn rules_that_stop_at_once() {
     let error = load(&sources(&[], &[]), &host()).expect_err("refused");
     assert_eq!(error.to_string(), "data_dir cannot be empty");
-    let dev = |flag: &str| {
-        load(&sources(&["-dev", flag], &[]), &host())
-            .expect_err("refused")
-            .to_string()
-    };
-    assert_eq!(
-        dev("-bootstrap-expect=3"),
-        "'bootstrap_expect > 0' not allowed in dev mode"
-    );
+    let dev = |flag: &str| load(&sources(&["-dev", flag], &[]), &host()).expect_err("refused").to_string();
+    assert_eq!(dev("-bootstrap-expect=3"), "'bootstrap_expect > 0' not allowed in dev mode");
     for (text, expected) in [
-        (
-            "bootstrap_expect = 3",
-            "'bootstrap_expect > 0' requires 'server = true'",
-        ),
-        (
-            "bootstrap_expect = -1",
-            "bootstrap_expect cannot be -1. Must be greater than or equal to zero",
-        ),
-        (
-            "bootstrap = true",
-            "'bootstrap = true' requires 'server = true'",
-        ),
+        ("bootstrap_expect = 3", "'bootstrap_expect > 0' requires 'server = true'"),
+        ("bootstrap_expect = -1", "bootstrap_expect cannot be -1. Must be greater than or equal to zero"),
+        ("bootstrap = true", "'bootstrap = true' requires 'server = true'"),
         (
             "server = true bootstrap_expect = 2 bootstrap = true",
             "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive",
@@ -372,32 +275,17 @@ fn rules_that_stop_at_once() {
             "datacenter can only contain lowercase alphanumeric, - or _ characters. received: \"a b\"",
         ),
         ("datacenter = \"\"", "datacenter cannot be empty"),
-        (
-            "raft_protocol = 2",
-            "raft_protocol version 2 is not supported by this version of Consul",
-        ),
+        ("raft_protocol = 2", "raft_protocol version 2 is not supported by this version of Consul"),
         (
             "bind_addr = \"1.2.3.4 2.3.4.5\"",
             "bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http,https}' instead.",
         ),
         ("bind_addr = \"\"", "bind_addr cannot be empty"),
-        (
-            "bind_addr = \"unix:///a\"",
-            "bind_addr cannot be a unix socket",
-        ),
+        ("bind_addr = \"unix:///a\"", "bind_addr cannot be a unix socket"),
         ("bind_addr = \"::\"", "No public IPv6 address found"),
-        (
-            "advertise_addr = \"0.0.0.0\"",
-            "Advertise address cannot be 0.0.0.0, :: or [::]",
-        ),
-        (
-            "advertise_addr_wan = \"::\"",
-            "Advertise WAN address cannot be 0.0.0.0, :: or [::]",
-        ),
-        (
-            "advertise_addr_ipv4 = \"::1\"",
-            "advertise_addr_ipv4 must be an ipv4 address",
-        ),
+        ("advertise_addr = \"0.0.0.0\"", "Advertise address cannot be 0.0.0.0, :: or [::]"),
+        ("advertise_addr_wan = \"::\"", "Advertise WAN address cannot be 0.0.0.0, :: or [::]"),
+        ("advertise_addr_ipv4 = \"::1\"", "advertise_addr_ipv4 must be an ipv4 address"),
         (
             "node_meta { \"a b\" = \"1\" }",
             "node_meta invalid: Couldn't load metadata pair ('a b', '1'): Key contains invalid characters",
@@ -412,22 +300,10 @@ fn rules_that_stop_at_once() {
             "system allows a max of 20000 file descriptors, but limits.http_max_conns_per_client: 99999999 needs at \
              least 100000019",
         ),
-        (
-            "segment = \"a\"",
-            "Network segments are not supported in this version of Consul",
-        ),
-        (
-            "encrypt = \"abc\"",
-            "encrypt has invalid key: illegal base64 data at input byte 0",
-        ),
-        (
-            "performance { raft_multiplier = 11 }",
-            "performance.raft_multiplier cannot be 11. Must be between 1 and 10",
-        ),
-        (
-            "ports { server = 0 }",
-            "server-port must be greater than zero",
-        ),
+        ("segment = \"a\"", "Network segments are not supported in this version of Consul"),
+        ("encrypt = \"abc\"", "encrypt has invalid key: illegal base64 data at input byte 0"),
+        ("performance { raft_multiplier = 11 }", "performance.raft_multiplier cannot be 11. Must be between 1 and 10"),
+        ("ports { server = 0 }", "server-port must be greater than zero"),
         (
             "ports { sidecar_min_port = 30000 }",
             "sidecar_min_port must be less than sidecar_max_port. To disable, set both to zero.",
@@ -436,30 +312,12 @@ fn rules_that_stop_at_once() {
             "serf_lan_allowed_cidrs = [\"1.2.3\"]",
             "serf_lan_allowed_cidrs: 1 error occurred:\n\t* invalid cidr: 1.2.3\n\n",
         ),
-        (
-            "addresses { dns = \"unix:///a\" }",
-            "DNS address cannot be a unix socket",
-        ),
-        (
-            "recursors = [\"0.0.0.0\"]",
-            "DNS recursor address cannot be 0.0.0.0, :: or [::]",
-        ),
-        (
-            "alt_domain = \"dc1.x\"",
-            "alt_domain cannot start with {service,connect,node,query,addr,dc1}",
-        ),
-        (
-            "ports { http = 8600 }",
-            "HTTP address 127.0.0.1:8600 already configured for DNS",
-        ),
-        (
-            "locality { zone = \"a\" }",
-            "locality is invalid: zone cannot be set without region",
-        ),
-        (
-            "server = true raft_logstore { backend = \"x\" }",
-            "raft_logstore.backend must be one of 'boltdb' or 'wal'",
-        ),
+        ("addresses { dns = \"unix:///a\" }", "DNS address cannot be a unix socket"),
+        ("recursors = [\"0.0.0.0\"]", "DNS recursor address cannot be 0.0.0.0, :: or [::]"),
+        ("alt_domain = \"dc1.x\"", "alt_domain cannot start with {service,connect,node,query,addr,dc1}"),
+        ("ports { http = 8600 }", "HTTP address 127.0.0.1:8600 already configured for DNS"),
+        ("locality { zone = \"a\" }", "locality is invalid: zone cannot be set without region"),
+        ("server = true raft_logstore { backend = \"x\" }", "raft_logstore.backend must be one of 'boltdb' or 'wal'"),
         (
             "check_output_max_size = 0",
             "check_output_max_size must be positive, to discard check output use the discard_check_output flag",
@@ -468,22 +326,10 @@ fn rules_that_stop_at_once() {
             "dns_config { udp_answer_limit = -1 }",
             "dns_config.udp_answer_limit cannot be -1. Must be greater than or equal to zero",
         ),
-        (
-            "tls { grpc { verify_outgoing = true } }",
-            "verify_outgoing is not valid in the tls.grpc stanza",
-        ),
-        (
-            "ui_config { content_path = \"/v1/\" }",
-            "ui-content-path cannot have 'v[0-9]'. received: \"/v1/\"",
-        ),
-        (
-            "connect { ca_provider = \"foo\" }",
-            "foo is not a valid CA provider",
-        ),
-        (
-            "primary_gateways = [\"a\"]",
-            "'primary_gateways' requires 'server = true'",
-        ),
+        ("tls { grpc { verify_outgoing = true } }", "verify_outgoing is not valid in the tls.grpc stanza"),
+        ("ui_config { content_path = \"/v1/\" }", "ui-content-path cannot have 'v[0-9]'. received: \"/v1/\""),
+        ("connect { ca_provider = \"foo\" }", "foo is not a valid CA provider"),
+        ("primary_gateways = [\"a\"]", "'primary_gateways' requires 'server = true'"),
     ] {
         refuses(text, expected);
     }
@@ -505,18 +351,9 @@ fn faults_of_values_are_told_together() {
             "gossip_lan..probe_interval: invalid duration: \"x\": time: invalid duration \"x\"",
         ],
     );
-    faults(
-        "client_addr = \"a b\"",
-        &["client_addr: invalid ip address: a"],
-    );
-    faults(
-        "server_rejoin_age_max = \"1h\"",
-        &["server_rejoin_age_max: duration '1h' cannot be less than: 6h0m0s"],
-    );
-    faults(
-        "http_config { allow_write_http_from = [\"1.2.3\"] }",
-        &["allow_write_http_from: invalid cidr: 1.2.3"],
-    );
+    faults("client_addr = \"a b\"", &["client_addr: invalid ip address: a"]);
+    faults("server_rejoin_age_max = \"1h\"", &["server_rejoin_age_max: duration '1h' cannot be less than: 6h0m0s"]);
+    faults("http_config { allow_write_http_from = [\"1.2.3\"] }", &["allow_write_http_from: invalid cidr: 1.2.3"]);
     faults(
         "service { name = \"a\" weights { passing = 0 } meta { \"a b\" = \"c\" } port = 1 socket_path = \"/x\" }",
         &[
@@ -538,10 +375,7 @@ fn warnings_are_the_references() {
     );
     warns(
         "telemetry { prefix_filter = [\"foo\", \"+bar\", \"-baz\", \"\"] }",
-        &[
-            "Filter rule must begin with either '+' or '-': \"foo\"",
-            "Cannot have empty filter rule in prefix_filter",
-        ],
+        &["Filter rule must begin with either '+' or '-': \"foo\"", "Cannot have empty filter rule in prefix_filter"],
     );
     warns(
         "node_name = \"a b\"",
@@ -570,14 +404,8 @@ fn warnings_are_the_references() {
 
 #[test]
 fn keys_without_effect_are_told() {
-    warns(
-        "auto_reload_config = true",
-        &["config key \"auto_reload_config\" is accepted but has no effect yet"],
-    );
-    warns(
-        "peering { enabled = true }",
-        &["config key \"peering\" is accepted but has no effect yet"],
-    );
+    warns("auto_reload_config = true", &["config key \"auto_reload_config\" is accepted but has no effect yet"]);
+    warns("peering { enabled = true }", &["config key \"peering\" is accepted but has no effect yet"]);
 }
 
 #[test]
@@ -585,18 +413,9 @@ fn protection_that_is_not_built_is_refused() {
     for (text, setting) in [
         ("acl { enabled = true }", "acl.enabled = true"),
         ("acl_datacenter = \"dc1\"", "acl.enabled = true"),
-        (
-            "encrypt = \"7NZ4TY/hBIHXyVIDBL7TpWb8GYr0RwwQiq4fUVDKNOk=\"",
-            "encrypt",
-        ),
-        (
-            "verify_incoming_rpc = true",
-            "tls.internal_rpc.verify_incoming = true",
-        ),
-        (
-            "tls { https { verify_incoming = true } }",
-            "tls.https.verify_incoming = true",
-        ),
+        ("encrypt = \"7NZ4TY/hBIHXyVIDBL7TpWb8GYr0RwwQiq4fUVDKNOk=\"", "encrypt"),
+        ("verify_incoming_rpc = true", "tls.internal_rpc.verify_incoming = true"),
+        ("tls { https { verify_incoming = true } }", "tls.https.verify_incoming = true"),
         ("ports { https = 8501 }", "ports.https"),
         ("cert_file = \"x\"", "tls.defaults.cert_file"),
     ] {
@@ -605,9 +424,7 @@ fn protection_that_is_not_built_is_refused() {
         );
         faults(text, &[&fault]);
     }
-    runtime(
-        "acl { enabled = false } tls { defaults { verify_incoming = false } } verify_outgoing = false",
-    );
+    runtime("acl { enabled = false } tls { defaults { verify_incoming = false } } verify_outgoing = false");
 }
 
 #[test]
@@ -621,19 +438,13 @@ fn secrets_do_not_print() {
     assert!(!format!("{runtime:?}").contains("s3cret"));
     let shown = serde_json::Value::Object(debug_config(&runtime));
     assert!(!shown.to_string().contains("s3cret"));
-    assert_eq!(
-        shown["RetryJoinLAN"][0],
-        "provider=aws secret_access_key=hidden region=x"
-    );
+    assert_eq!(shown["RetryJoinLAN"][0], "provider=aws secret_access_key=hidden region=x");
     assert_eq!(runtime.acl.tokens.default.expose(), "s3cret");
 }
 
 #[test]
 fn debug_config_has_the_references_names_and_forms() {
-    let loaded = loaded(
-        &["-dev", "-node=n", "-grpc-port=-1"],
-        &[("f.hcl", "limits { rpc_rate = 5.5 }")],
-    );
+    let loaded = loaded(&["-dev", "-node=n", "-grpc-port=-1"], &[("f.hcl", "limits { rpc_rate = 5.5 }")]);
     let shown = serde_json::Value::Object(debug_config(&loaded.runtime));
     for (pointer, expected) in [
         ("/ACLResolverSettings/ACLDownPolicy", "\"extend-cache\""),
@@ -643,10 +454,7 @@ fn debug_config_has_the_references_names_and_forms() {
         ("/AllowWriteHTTPFrom", "[]"),
         ("/Cache/EntryFetchRate", "1.7976931348623157e+308"),
         ("/ConsulRaftElectionTimeout", "\"52ms\""),
-        (
-            "/DNSAddrs",
-            "[\"tcp://127.0.0.1:8600\",\"udp://127.0.0.1:8600\"]",
-        ),
+        ("/DNSAddrs", "[\"tcp://127.0.0.1:8600\",\"udp://127.0.0.1:8600\"]"),
         ("/DNSMaxStale", "\"87600h0m0s\""),
         ("/DNSSOA/Expire", "86400"),
         ("/GRPCPort", "-1"),
@@ -675,40 +483,24 @@ fn directories_are_read_in_order_and_skip_other_files() {
     let sources = read(&["-config-dir", &path, "-dev"]).expect("reads");
     assert_eq!(
         sources.warnings,
-        [format!(
-            "skipping file {path}/c.txt, extension must be .hcl or .json, or config format must be set"
-        )]
+        [format!("skipping file {path}/c.txt, extension must be .hcl or .json, or config format must be set")]
     );
     let runtime = load(&sources, &host()).expect("loads").runtime;
     assert_eq!(runtime.joining.lan.addresses, ["a", "b"]);
     assert_eq!(runtime.node_name, "b");
 
     let file = format!("{path}/c.txt");
-    let error = read(&["-config-file", &file])
-        .expect_err("refused")
-        .to_string();
+    let error = read(&["-config-file", &file]).expect_err("refused").to_string();
     assert_eq!(
         error,
-        format!(
-            "file {file} has unknown extension; must be .hcl or .json, or config format must be set"
-        )
+        format!("file {file} has unknown extension; must be .hcl or .json, or config format must be set")
     );
     let sources = read(&["-config-file", &file, "-config-format=hcl"]).expect("reads");
     assert!(load(&sources, &host()).is_err());
-    let error = read(&["-config-file", &file, "-config-format=yaml"])
-        .expect_err("refused")
-        .to_string();
-    assert_eq!(
-        error,
-        "config: -config-format must be either 'hcl' or 'json'"
-    );
-    let error = read(&["-config-file=/no/such.hcl"])
-        .expect_err("refused")
-        .to_string();
-    assert_eq!(
-        error,
-        "config: Open failed on /no/such.hcl. open /no/such.hcl: no such file or directory"
-    );
+    let error = read(&["-config-file", &file, "-config-format=yaml"]).expect_err("refused").to_string();
+    assert_eq!(error, "config: -config-format must be either 'hcl' or 'json'");
+    let error = read(&["-config-file=/no/such.hcl"]).expect_err("refused").to_string();
+    assert_eq!(error, "config: Open failed on /no/such.hcl. open /no/such.hcl: no such file or directory");
 }
 
 #[test]
@@ -719,18 +511,13 @@ fn addresses_take_templates_sockets_and_lists() {
     );
     assert_eq!(runtime.addresses.bind.to_string(), "10.0.0.5");
     assert_eq!(runtime.addresses.client.len(), 2);
-    assert_eq!(
-        runtime.addresses.http[0],
-        Listen::Unix("/run/c.sock".into())
-    );
+    assert_eq!(runtime.addresses.http[0], Listen::Unix("/run/c.sock".into()));
     assert_eq!(runtime.addresses.tagged["lan_ipv6"], "fd00::9");
     assert_eq!(runtime.addresses.serf_wan_bind, None);
     faults(
         "retry_join = [\"{{ GetFoo }}\"]",
-        &[
-            "retry_join: error parsing \"{{ GetFoo }}\": unable to parse template \"{{ GetFoo }}\": template: \
-           sockaddr.Parse:1: function \"GetFoo\" not defined",
-        ],
+        &["retry_join: error parsing \"{{ GetFoo }}\": unable to parse template \"{{ GetFoo }}\": template: \
+           sockaddr.Parse:1: function \"GetFoo\" not defined"],
     );
 }
 

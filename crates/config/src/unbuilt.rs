@@ -36,8 +36,6 @@ const NO_EFFECT: &[&str] = &[
     "ports.grpc_tls",
     "ports.proxy_max_port",
     "ports.proxy_min_port",
-    "ports.sidecar_max_port",
-    "ports.sidecar_min_port",
     "primary_gateways",
     "primary_gateways_interval",
     "raft_logstore",
@@ -71,12 +69,7 @@ const NO_EFFECT: &[&str] = &[
 pub(crate) fn without_effect(written: &Written) -> Vec<String> {
     NO_EFFECT
         .iter()
-        .filter(|path| {
-            written
-                .root
-                .get(path)
-                .is_some_and(|setting| !is_empty(setting))
-        })
+        .filter(|path| written.root.get(path).is_some_and(|setting| !is_empty(setting)))
         .map(|path| format!("config key {path:?} is accepted but has no effect yet"))
         .collect()
 }
@@ -104,25 +97,15 @@ pub(crate) fn enterprise(written: &mut Written) -> Vec<String> {
     if has_text("autopilot.upgrade_version_tag") {
         keys.push("autopilot.upgrade_version_tag");
     }
-    for path in [
-        "autopilot.disable_upgrade_migration",
-        "dns_config.prefer_namespace",
-        "acl.msp_disable_bootstrap",
-    ] {
+    for path in ["autopilot.disable_upgrade_migration", "dns_config.prefer_namespace", "acl.msp_disable_bootstrap"] {
         if written.has(path) {
             keys.push(path);
         }
     }
-    if !written
-        .root
-        .sections("acl.tokens.managed_service_provider")
-        .is_empty()
-    {
+    if !written.root.sections("acl.tokens.managed_service_provider").is_empty() {
         keys.push("acl.tokens.managed_service_provider");
     }
-    if written.bool("audit.enabled") == Some(true)
-        || !written.root.section_map("audit.sink").is_empty()
-    {
+    if written.bool("audit.enabled") == Some(true) || !written.root.section_map("audit.sink").is_empty() {
         keys.push("audit");
     }
     for path in ["license_path", "reporting.license.enabled"] {
@@ -130,9 +113,7 @@ pub(crate) fn enterprise(written: &mut Written) -> Vec<String> {
             keys.push(path);
         }
     }
-    keys.iter()
-        .map(|key| format!("{key:?} is a Consul Enterprise configuration and will have no effect"))
-        .collect()
+    keys.iter().map(|key| format!("{key:?} is a Consul Enterprise configuration and will have no effect")).collect()
 }
 
 /// Settings that ask for protection which is not built: running without it would be silently less secure.
@@ -173,11 +154,8 @@ pub(crate) fn refusals(merged: &Written) -> Vec<String> {
         "tls.grpc.cert_file",
         "tls.grpc.key_file",
     ];
-    let mut settings: Vec<String> = SWITCHES
-        .iter()
-        .filter(|path| merged.bool(path) == Some(true))
-        .map(|path| format!("{path} = true"))
-        .collect();
+    let mut settings: Vec<String> =
+        SWITCHES.iter().filter(|path| merged.bool(path) == Some(true)).map(|path| format!("{path} = true")).collect();
     settings.extend(
         TEXTS
             .iter()

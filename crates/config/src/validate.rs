@@ -26,11 +26,7 @@ const META_OF_MESH_GATEWAYS: &[&str] = &["consul-wan-federation"];
 const FILES_AT_REST: u64 = 20;
 
 fn refuse_if(broken: bool, message: impl Into<String>) -> Result<(), Error> {
-    if broken {
-        Err(Error::new(message))
-    } else {
-        Ok(())
-    }
+    if broken { Err(Error::new(message)) } else { Ok(()) }
 }
 
 pub(crate) fn validate(
@@ -60,10 +56,7 @@ pub(crate) fn validate(
             ),
         )?;
     }
-    if runtime.agent_checks.enable_remote_scripts
-        && !runtime.acl.enabled
-        && runtime.http.allow_write_from.is_empty()
-    {
+    if runtime.agent_checks.enable_remote_scripts && !runtime.acl.enabled && runtime.http.allow_write_from.is_empty() {
         warnings.push(
             "using enable-script-checks without ACLs and without allow_write_http_from is DANGEROUS, use \
              enable-local-script-checks instead, see \
@@ -84,30 +77,19 @@ pub(crate) fn data_dir(runtime: &Runtime) -> Result<(), Error> {
     match std::fs::metadata(&runtime.data_dir) {
         Ok(metadata) => {
             let shown = runtime.data_dir.display().to_string();
-            refuse_if(
-                !metadata.is_dir(),
-                format!("data_dir {shown:?} is not a directory"),
-            )?;
+            refuse_if(!metadata.is_dir(), format!("data_dir {shown:?} is not a directory"))?;
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::new(format!(
-            "Error getting info on data_dir: {error}"
-        ))),
+        Err(error) => Err(Error::new(format!("Error getting info on data_dir: {error}"))),
     }
 }
 
 fn identity(runtime: &Runtime, warnings: &mut Vec<String>) -> Result<(), Error> {
     let protocol = runtime.raft.protocol;
-    refuse_if(
-        protocol != 3,
-        format!("raft_protocol version {protocol} is not supported by this version of Consul"),
-    )?;
+    refuse_if(protocol != 3, format!("raft_protocol version {protocol} is not supported by this version of Consul"))?;
     basic_name("datacenter", &runtime.datacenter, false)?;
-    refuse_if(
-        runtime.data_dir.as_os_str().is_empty() && !runtime.dev_mode,
-        "data_dir cannot be empty",
-    )?;
+    refuse_if(runtime.data_dir.as_os_str().is_empty() && !runtime.dev_mode, "data_dir cannot be empty")?;
     ui(runtime)?;
     let name = &runtime.node_name;
     refuse_if(name.is_empty(), "node_name cannot be empty")?;
@@ -123,14 +105,9 @@ fn identity(runtime: &Runtime, warnings: &mut Vec<String>) -> Result<(), Error> 
              63 bytes."
         ));
     }
-    let zone_alone = runtime
-        .locality
-        .as_ref()
-        .is_some_and(|locality| locality.region.is_empty() && !locality.zone.is_empty());
-    refuse_if(
-        zone_alone,
-        "locality is invalid: zone cannot be set without region",
-    )?;
+    let zone_alone =
+        runtime.locality.as_ref().is_some_and(|locality| locality.region.is_empty() && !locality.zone.is_empty());
+    refuse_if(zone_alone, "locality is invalid: zone cannot be set without region")?;
     Ok(())
 }
 
@@ -144,24 +121,11 @@ fn ui(runtime: &Runtime) -> Result<(), Error> {
     let versioned = path
         .strip_prefix("/v")
         .and_then(|rest| rest.strip_suffix('/'))
-        .is_some_and(|digits| {
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        });
-    refuse_if(
-        versioned,
-        format!("ui-content-path cannot have 'v[0-9]'. received: {path:?}"),
-    )?;
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+    refuse_if(versioned, format!("ui-content-path cannot have 'v[0-9]'. received: {path:?}"))?;
     let merged = &runtime.merged;
-    basic_name(
-        "ui_config.metrics_provider",
-        merged
-            .text("ui_config.metrics_provider")
-            .unwrap_or_default(),
-        true,
-    )?;
-    let options = merged
-        .text("ui_config.metrics_provider_options_json")
-        .unwrap_or_default();
+    basic_name("ui_config.metrics_provider", merged.text("ui_config.metrics_provider").unwrap_or_default(), true)?;
+    let options = merged.text("ui_config.metrics_provider_options_json").unwrap_or_default();
     refuse_if(
         !options.is_empty() && hcl::json::parse(options).is_err(),
         format!(
@@ -169,22 +133,16 @@ fn ui(runtime: &Runtime) -> Result<(), Error> {
          {options:?}"
         ),
     )?;
-    let base = merged
-        .text("ui_config.metrics_proxy.base_url")
-        .unwrap_or_default();
+    let base = merged.text("ui_config.metrics_proxy.base_url").unwrap_or_default();
     refuse_if(
         !base.is_empty() && !is_http_url(base),
-        format!(
-            "ui_config.metrics_proxy.base_url must be a valid http or https URL. received: {base:?}"
-        ),
+        format!("ui_config.metrics_proxy.base_url must be a valid http or https URL. received: {base:?}"),
     )?;
     for (key, url) in merged.text_map("ui_config.dashboard_url_templates") {
         basic_name("ui_config.dashboard_url_templates key names", &key, false)?;
         refuse_if(
             !is_http_url(&url),
-            format!(
-                "ui_config.dashboard_url_templates values must be a valid http or https URL. received: {base:?}"
-            ),
+            format!("ui_config.dashboard_url_templates values must be a valid http or https URL. received: {base:?}"),
         )?;
     }
     Ok(())
@@ -203,87 +161,40 @@ fn basic_name(field: &str, value: &str, may_be_empty: bool) -> Result<(), Error>
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     refuse_if(
         !value.chars().all(plain),
-        format!(
-            "{field} can only contain lowercase alphanumeric, - or _ characters. received: {value:?}"
-        ),
+        format!("{field} can only contain lowercase alphanumeric, - or _ characters. received: {value:?}"),
     )?;
     Ok(())
 }
 
 fn addresses(runtime: &Runtime) -> Result<(), Error> {
     let addresses = &runtime.addresses;
-    refuse_if(
-        addresses.advertise_lan.is_unspecified(),
-        "Advertise address cannot be 0.0.0.0, :: or [::]",
-    )?;
-    refuse_if(
-        addresses.advertise_wan.is_unspecified(),
-        "Advertise WAN address cannot be 0.0.0.0, :: or [::]",
-    )?;
-    let segmented = runtime
-        .merged
-        .text("segment")
-        .is_some_and(|segment| !segment.is_empty())
+    refuse_if(addresses.advertise_lan.is_unspecified(), "Advertise address cannot be 0.0.0.0, :: or [::]")?;
+    refuse_if(addresses.advertise_wan.is_unspecified(), "Advertise WAN address cannot be 0.0.0.0, :: or [::]")?;
+    let segmented = runtime.merged.text("segment").is_some_and(|segment| !segment.is_empty())
         || !runtime.merged.root.sections("segments").is_empty();
-    refuse_if(
-        segmented,
-        "Network segments are not supported in this version of Consul",
-    )?;
-    let unix = addresses
-        .dns
-        .iter()
-        .any(|listen| matches!(listen, Listen::Unix(_)));
+    refuse_if(segmented, "Network segments are not supported in this version of Consul")?;
+    let unix = addresses.dns.iter().any(|listen| matches!(listen, Listen::Unix(_)));
     refuse_if(unix, "DNS address cannot be a unix socket")?;
-    let any_recursor = runtime
-        .dns
-        .recursors
-        .iter()
-        .any(|recursor| is_any(recursor));
-    refuse_if(
-        any_recursor,
-        "DNS recursor address cannot be 0.0.0.0, :: or [::]",
-    )?;
-    let first_label = runtime
-        .dns
-        .alt_domain
-        .split_once('.')
-        .map(|(label, _)| label);
+    let any_recursor = runtime.dns.recursors.iter().any(|recursor| is_any(recursor));
+    refuse_if(any_recursor, "DNS recursor address cannot be 0.0.0.0, :: or [::]")?;
+    let first_label = runtime.dns.alt_domain.split_once('.').map(|(label, _)| label);
     let reserved = first_label.is_some_and(|label| {
-        ["service", "connect", "node", "query", "addr"].contains(&label)
-            || label == runtime.datacenter
+        ["service", "connect", "node", "query", "addr"].contains(&label) || label == runtime.datacenter
     });
     refuse_if(
         reserved,
-        format!(
-            "alt_domain cannot start with {{service,connect,node,query,addr,{}}}",
-            runtime.datacenter
-        ),
+        format!("alt_domain cannot start with {{service,connect,node,query,addr,{}}}", runtime.datacenter),
     )?;
     Ok(())
 }
 
 fn servers(runtime: &Runtime) -> Result<(), Error> {
     let expect = runtime.bootstrap_expect;
-    refuse_if(
-        runtime.bootstrap && !runtime.server,
-        "'bootstrap = true' requires 'server = true'",
-    )?;
-    refuse_if(
-        expect < 0,
-        format!("bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"),
-    )?;
-    refuse_if(
-        expect > 0 && !runtime.server,
-        "'bootstrap_expect > 0' requires 'server = true'",
-    )?;
-    refuse_if(
-        expect > 0 && runtime.dev_mode,
-        "'bootstrap_expect > 0' not allowed in dev mode",
-    )?;
-    refuse_if(
-        expect > 0 && runtime.bootstrap,
-        "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive",
-    )?;
+    refuse_if(runtime.bootstrap && !runtime.server, "'bootstrap = true' requires 'server = true'")?;
+    refuse_if(expect < 0, format!("bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"))?;
+    refuse_if(expect > 0 && !runtime.server, "'bootstrap_expect > 0' requires 'server = true'")?;
+    refuse_if(expect > 0 && runtime.dev_mode, "'bootstrap_expect > 0' not allowed in dev mode")?;
+    refuse_if(expect > 0 && runtime.bootstrap, "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive")?;
     Ok(())
 }
 
@@ -295,9 +206,7 @@ fn values(runtime: &Runtime) -> Result<(), Error> {
     let trailing = runtime.autopilot.max_trailing_logs;
     refuse_if(
         trailing < 0,
-        format!(
-            "autopilot.max_trailing_logs cannot be {trailing}. Must be greater than or equal to zero"
-        ),
+        format!("autopilot.max_trailing_logs cannot be {trailing}. Must be greater than or equal to zero"),
     )?;
     basic_name("primary_datacenter", &runtime.primary_datacenter, true)?;
     refuse_if(
@@ -306,73 +215,42 @@ fn values(runtime: &Runtime) -> Result<(), Error> {
          If trying to use your own web UI resources, use ui_config.dir or the -ui-dir flag.\n\
          The web UI is included in the binary so use ui_config.enabled or the -ui flag to enable it",
     )?;
-    for (key, limit) in [
-        ("udp_answer_limit", runtime.dns.udp_answer_limit),
-        ("a_record_limit", runtime.dns.a_record_limit),
-    ] {
-        refuse_if(
-            limit < 0,
-            format!("dns_config.{key} cannot be {limit}. Must be greater than or equal to zero"),
-        )?;
+    for (key, limit) in
+        [("udp_answer_limit", runtime.dns.udp_answer_limit), ("a_record_limit", runtime.dns.a_record_limit)]
+    {
+        refuse_if(limit < 0, format!("dns_config.{key} cannot be {limit}. Must be greater than or equal to zero"))?;
     }
-    metadata(&runtime.node_meta, false)
-        .map_err(|fault| Error::new(format!("node_meta invalid: {fault}")))?;
+    metadata(&runtime.node_meta, false).map_err(|fault| Error::new(format!("node_meta invalid: {fault}")))?;
     if let Some(offset) = base64_fault(runtime.encrypt.key.expose()) {
-        return Err(Error::new(format!(
-            "encrypt has invalid key: illegal base64 data at input byte {offset}"
-        )));
+        return Err(Error::new(format!("encrypt has invalid key: illegal base64 data at input byte {offset}")));
     }
     if runtime.server {
-        let backend = runtime
-            .merged
-            .text("raft_logstore.backend")
-            .unwrap_or("default");
+        let backend = runtime.merged.text("raft_logstore.backend").unwrap_or("default");
         refuse_if(
             !matches!(backend, "boltdb" | "wal" | "default"),
             "raft_logstore.backend must be one of 'boltdb' or 'wal'",
         )?;
-        let segment = runtime
-            .merged
-            .integer("raft_logstore.wal.segment_size_mb")
-            .unwrap_or(0);
-        refuse_if(
-            segment < 1,
-            "raft_logstore.wal.segment_size_mb cannot be less than 1MB",
-        )?;
-        refuse_if(
-            segment > 1024,
-            "raft_logstore.wal.segment_size_mb cannot be greater than 1024 (1GiB)",
-        )?;
+        let segment = runtime.merged.integer("raft_logstore.wal.segment_size_mb").unwrap_or(0);
+        refuse_if(segment < 1, "raft_logstore.wal.segment_size_mb cannot be less than 1MB")?;
+        refuse_if(segment > 1024, "raft_logstore.wal.segment_size_mb cannot be greater than 1024 (1GiB)")?;
     }
     Ok(())
 }
 
 /// Where a text stops being base64. Compat: a group that is too short is told by its first byte.
 fn base64_fault(text: &str) -> Option<usize> {
-    if base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .is_ok()
-    {
+    if base64::engine::general_purpose::STANDARD.decode(text).is_ok() {
         return None;
     }
     let digits = text.trim_end_matches('=');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
-    Some(
-        digits
-            .find(|c| !plain(c))
-            .unwrap_or(digits.len() - digits.len() % 4),
-    )
+    Some(digits.find(|c| !plain(c)).unwrap_or(digits.len() - digits.len() % 4))
 }
 
 /// Whether node or service metadata may be stored as it is.
-pub(crate) fn metadata(
-    meta: &BTreeMap<String, String>,
-    of_mesh_gateway: bool,
-) -> Result<(), String> {
+pub(crate) fn metadata(meta: &BTreeMap<String, String>, of_mesh_gateway: bool) -> Result<(), String> {
     if meta.len() > META_MAX_PAIRS {
-        return Err(format!(
-            "Node metadata cannot contain more than {META_MAX_PAIRS} key/value pairs"
-        ));
+        return Err(format!("Node metadata cannot contain more than {META_MAX_PAIRS} key/value pairs"));
     }
     for (key, value) in meta {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -391,9 +269,7 @@ pub(crate) fn metadata(
         } else {
             continue;
         };
-        return Err(format!(
-            "Couldn't load metadata pair ('{key}', '{value}'): {fault}"
-        ));
+        return Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {fault}"));
     }
     Ok(())
 }
@@ -403,16 +279,10 @@ fn uniqueness(runtime: &Runtime) -> Result<(), Error> {
     let addresses = &runtime.addresses;
     let mut used: BTreeMap<String, &str> = BTreeMap::new();
     let mut claim = |name: &'static str, address: String| match used.insert(address.clone(), name) {
-        Some(other) => Err(Error::new(format!(
-            "{name} address {address} already configured for {other}"
-        ))),
+        Some(other) => Err(Error::new(format!("{name} address {address} already configured for {other}"))),
         None => Ok(()),
     };
-    for (name, list) in [
-        ("DNS", &addresses.dns),
-        ("HTTP", &addresses.http),
-        ("HTTPS", &addresses.https),
-    ] {
+    for (name, list) in [("DNS", &addresses.dns), ("HTTP", &addresses.http), ("HTTPS", &addresses.https)] {
         for listen in list {
             claim(
                 name,
@@ -442,25 +312,16 @@ fn mesh(runtime: &Runtime) -> Result<(), Error> {
     let on = |path: &str| merged.bool(path) == Some(true);
     if on("connect.enable_mesh_gateway_wan_federation") {
         let setting = "'connect.enable_mesh_gateway_wan_federation = true'";
-        refuse_if(
-            !runtime.server,
-            format!("{setting} requires 'server = true'"),
-        )?;
+        refuse_if(!runtime.server, format!("{setting} requires 'server = true'"))?;
         refuse_if(
             runtime.node_name.contains('/'),
             format!("{setting} requires that 'node_name' not contain '/' characters"),
         )?;
         let joins = !runtime.joining.wan.addresses.is_empty();
-        refuse_if(
-            joins,
-            format!("'retry_join_wan' is incompatible with {setting}"),
-        )?;
+        refuse_if(joins, format!("'retry_join_wan' is incompatible with {setting}"))?;
     }
     if !merged.texts("primary_gateways").is_empty() {
-        refuse_if(
-            !runtime.server,
-            "'primary_gateways' requires 'server = true'",
-        )?;
+        refuse_if(!runtime.server, "'primary_gateways' requires 'server = true'")?;
         refuse_if(
             runtime.primary_datacenter == runtime.datacenter,
             "'primary_gateways' should only be configured in a secondary datacenter",
@@ -471,23 +332,11 @@ fn mesh(runtime: &Runtime) -> Result<(), Error> {
         !matches!(provider, "" | "consul" | "vault" | "aws-pca"),
         format!("{provider} is not a valid CA provider"),
     )?;
-    refuse_if(
-        runtime.server && on("auto_encrypt.tls"),
-        "auto_encrypt.tls can only be used on a client.",
-    )?;
-    refuse_if(
-        !runtime.server && on("auto_encrypt.allow_tls"),
-        "auto_encrypt.allow_tls can only be used on a server.",
-    )?;
-    let reconnect = merged
-        .text("advertise_reconnect_timeout")
-        .unwrap_or_default();
-    let is_zero = reconnect.is_empty()
-        || wire::duration::GoDuration::parse(reconnect).is_ok_and(|span| span.0 == 0);
-    refuse_if(
-        runtime.server && !is_zero,
-        "advertise_reconnect_timeout can only be used on a client",
-    )?;
+    refuse_if(runtime.server && on("auto_encrypt.tls"), "auto_encrypt.tls can only be used on a client.")?;
+    refuse_if(!runtime.server && on("auto_encrypt.allow_tls"), "auto_encrypt.allow_tls can only be used on a server.")?;
+    let reconnect = merged.text("advertise_reconnect_timeout").unwrap_or_default();
+    let is_zero = reconnect.is_empty() || wire::duration::GoDuration::parse(reconnect).is_ok_and(|span| span.0 == 0);
+    refuse_if(runtime.server && !is_zero, "advertise_reconnect_timeout can only be used on a client")?;
     refuse_if(
         on("auto_config.enabled") && on("auto_encrypt.tls"),
         "both auto_encrypt.tls and auto_config.enabled cannot be set to true.",
@@ -500,17 +349,13 @@ fn warn(runtime: &Runtime, warnings: &mut Vec<String>) {
     let more = "See https://developer.hashicorp.com/docs/internals/consensus.html#deployment-table";
     if !runtime.server {
         if runtime.merged.bool("rpc.enable_streaming") == Some(true) {
-            warnings.push(
-                "rpc.enable_streaming = true has no effect when not running in server mode"
-                    .to_owned(),
-            );
+            warnings.push("rpc.enable_streaming = true has no effect when not running in server mode".to_owned());
         }
         return;
     }
     if !runtime.dev_mode && !bootstrap && expect == 2 {
-        warnings.push(format!(
-            "bootstrap_expect = 2: A cluster with 2 servers will provide no failure tolerance. {more}"
-        ));
+        warnings
+            .push(format!("bootstrap_expect = 2: A cluster with 2 servers will provide no failure tolerance. {more}"));
     }
     if !bootstrap && expect > 2 && expect % 2 == 0 {
         warnings.push(format!(
@@ -526,8 +371,7 @@ fn warn(runtime: &Runtime, warnings: &mut Vec<String>) {
     }
     let streaming = |path: &str| runtime.merged.bool(path).unwrap_or(true);
     if streaming("use_streaming_backend") && !streaming("rpc.enable_streaming") {
-        warnings.push(
-            "use_streaming_backend = true requires rpc.enable_streaming on servers to work properly".to_owned(),
-        );
+        warnings
+            .push("use_streaming_backend = true requires rpc.enable_streaming on servers to work properly".to_owned());
     }
 }

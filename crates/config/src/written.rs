@@ -180,10 +180,7 @@ impl Section {
         match (rest, key.shape) {
             (None, _) => self.insert(key.name, setting),
             (Some(rest), Shape::Section(inner) | Shape::Whole(inner)) => {
-                let entry = self
-                    .settings
-                    .entry(key.name)
-                    .or_insert_with(|| Setting::Section(Section::default()));
+                let entry = self.settings.entry(key.name).or_insert_with(|| Setting::Section(Section::default()));
                 if let Setting::Section(section) = entry {
                     section.put(inner, rest, setting);
                 }
@@ -197,25 +194,15 @@ impl Section {
         for (name, setting) in later.settings {
             let shape = schema.key(name).map(|key| key.shape);
             match (self.settings.get_mut(name), setting, shape) {
-                (
-                    Some(Setting::Section(mine)),
-                    Setting::Section(theirs),
-                    Some(Shape::Section(inner)),
-                ) => {
+                (Some(Setting::Section(mine)), Setting::Section(theirs), Some(Shape::Section(inner))) => {
                     mine.merge(inner, theirs);
                 }
                 (Some(Setting::Texts(mine)), Setting::Texts(theirs), _) => mine.extend(theirs),
-                (Some(Setting::Sections(mine)), Setting::Sections(theirs), _) => {
-                    mine.extend(theirs)
-                }
+                (Some(Setting::Sections(mine)), Setting::Sections(theirs), _) => mine.extend(theirs),
                 (Some(Setting::Frees(mine)), Setting::Frees(theirs), _) => mine.extend(theirs),
                 (Some(Setting::TextMap(mine)), Setting::TextMap(theirs), _) => mine.extend(theirs),
-                (Some(Setting::TextsMap(mine)), Setting::TextsMap(theirs), _) => {
-                    mine.extend(theirs)
-                }
-                (Some(Setting::SectionMap(mine)), Setting::SectionMap(theirs), _) => {
-                    mine.extend(theirs)
-                }
+                (Some(Setting::TextsMap(mine)), Setting::TextsMap(theirs), _) => mine.extend(theirs),
+                (Some(Setting::SectionMap(mine)), Setting::SectionMap(theirs), _) => mine.extend(theirs),
                 (Some(Setting::Free(mine)), Setting::Free(theirs), _) => mine.extend(theirs),
                 (_, setting, _) => {
                     self.settings.insert(name, setting);
@@ -243,27 +230,15 @@ impl Written {
     /// Splits off the lists at the top level. Compat: lists given as flags come before those of files, everything else
     /// given as flags comes after.
     pub fn split_lists(self) -> (Written, Written) {
-        let (lists, others) = self.root.settings.into_iter().partition(|(_, setting)| {
-            matches!(
-                setting,
-                Setting::Texts(_) | Setting::Sections(_) | Setting::Frees(_)
-            )
-        });
-        (
-            Written {
-                root: Section { settings: lists },
-            },
-            Written {
-                root: Section { settings: others },
-            },
-        )
+        let (lists, others) =
+            self.root.settings.into_iter().partition(|(_, setting)| {
+                matches!(setting, Setting::Texts(_) | Setting::Sections(_) | Setting::Frees(_))
+            });
+        (Written { root: Section { settings: lists } }, Written { root: Section { settings: others } })
     }
 
     fn known(path: &str, fits: impl Fn(Shape) -> bool) {
-        debug_assert!(
-            AGENT.shape(path).is_some_and(fits),
-            "{path} is not in the schema with this shape"
-        );
+        debug_assert!(AGENT.shape(path).is_some_and(fits), "{path} is not in the schema with this shape");
     }
 
     pub fn bool(&self, path: &str) -> Option<bool> {

@@ -17,7 +17,7 @@ pub use answer::Answer;
 pub use call::Call;
 pub use dns::{Question, Reply};
 pub use serde_json::{Value, json};
-pub use subject::{Agent, agent, start_agent};
+pub use subject::{Agent, agent, start, start_agent};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

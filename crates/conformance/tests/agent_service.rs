@@ -92,6 +92,98 @@ fn checks_that_come_with_a_service() {
 }
 
 #[test]
+fn a_service_brings_its_sidecar() {
+    let name = unique("svc-mesh");
+    let undo = register(&json!({"Name": name, "Port": 80, "Tags": ["a"], "Meta": {"k": "v"},
+        "Connect": {"SidecarService": {}}}));
+    let id = format!("{name}-sidecar-proxy");
+    let sidecar = || agent().get(format!("/v1/agent/service/{id}")).json();
+    let mut found = sidecar();
+    let port = found["Port"].as_u64().expect("a port");
+    assert!((21000..=21255).contains(&port), "{port}");
+    found["ContentHash"] = json!("");
+    assert_eq!(
+        found,
+        json!({"Kind": "connect-proxy", "ID": id, "Service": id, "Tags": ["a"], "Meta": {"k": "v"}, "Port": port,
+            "Address": "", "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false, "ContentHash": "",
+            "Proxy": {"DestinationServiceName": name, "DestinationServiceID": name, "LocalServiceAddress": "127.0.0.1",
+                "LocalServicePort": 80, "MeshGateway": {}, "Expose": {}}, "Datacenter": "dc1"})
+    );
+    let found = checks(&id);
+    let (first, second) = (format!("service:{id}:1"), format!("service:{id}:2"));
+    assert_eq!(ids(&found), [&first, &second]);
+    assert_eq!(found[&first]["Name"], json!("Connect Sidecar Listening"));
+    assert_eq!((&found[&first]["Type"], &found[&first]["Interval"]), (&json!("tcp"), &json!("10s")));
+    assert_eq!(found[&second]["Name"], json!(format!("Connect Sidecar Aliasing {name}")));
+    assert_eq!((&found[&second]["Type"], &found[&second]["Interval"]), (&json!("alias"), &json!("")));
+    assert_eq!(agent().get(format!("/v1/agent/service/{name}")).json()["Connect"], json!(null));
+    for path in [format!("/v1/catalog/connect/{name}"), format!("/v1/health/connect/{name}")] {
+        eventually("the sidecar stands for its service", || {
+            (agent().get(&path).json().as_array().map(Vec::len) == Some(1)).then_some(())
+        });
+    }
+    // Registered again it keeps its port; without the sidecar it keeps that too.
+    agent()
+        .put_json(
+            "/v1/agent/service/register",
+            &json!({"Name": name, "Port": 81, "Connect": {"sidecar_service": {"Name": "other", "Tags": ["z"]}}}),
+        )
+        .expect(200, "");
+    let found = sidecar();
+    assert_eq!((&found["Port"], &found["Service"], &found["Tags"]), (&json!(port), &json!("other"), &json!(["z"])));
+    agent().put_json("/v1/agent/service/register", &json!({"Name": name, "Port": 82})).expect(200, "");
+    assert_eq!(sidecar()["Proxy"]["LocalServicePort"], json!(81));
+    drop(undo);
+    agent().get(format!("/v1/agent/service/{id}")).expect(404, &format!("unknown service ID: {id}"));
+}
+
+#[test]
+fn a_sidecar_may_say_more() {
+    let name = unique("svc-mesh-full");
+    let _undo = register(&json!({"Name": name, "Port": 80, "Address": "10.1.1.1", "Connect": {"SidecarService": {
+        "Port": 20999, "Check": {"TTL": "1h"}, "Proxy": {"Config": {"a": 1},
+            "Upstreams": [{"destination_name": "db", "LocalBindPort": 9191}]}}}}));
+    let id = format!("{name}-sidecar-proxy");
+    let found = agent().get(format!("/v1/agent/service/{id}")).json();
+    assert_eq!((&found["Port"], &found["Address"]), (&json!(20999), &json!("10.1.1.1")));
+    assert_eq!(found["TaggedAddresses"]["lan_ipv4"], json!({"Address": "10.1.1.1", "Port": 20999}));
+    assert_eq!(
+        found["Proxy"]["Upstreams"],
+        json!([{"DestinationType": "service", "DestinationName": "db", "LocalBindPort": 9191, "MeshGateway": {}}])
+    );
+    assert_eq!(found["Proxy"]["Config"], json!({"a": 1}));
+    assert_eq!(ids(&checks(&id)), [format!("service:{id}")]);
+    let refused = [
+        (
+            json!({"ID": "x"}),
+            "Validation failed: 1 error occurred:\n\t* A SidecarService cannot specify an ID as this is \
+            managed by the agent\n\n",
+        ),
+        (
+            json!({"Connect": {"SidecarService": {}}}),
+            "Validation failed: 1 error occurred:\n\t* A SidecarService cannot have a nested SidecarService\n\n",
+        ),
+        (json!({"Check": {"Interval": "10s"}}), "Invalid check in sidecar_service: TTL must be > 0 for TTL checks"),
+        (json!({"Check": {"TTL": "1h", "Status": "x"}}), "Status for checks must 'passing', 'warning', 'critical'"),
+        (
+            json!({"Meta": {"consul-x": "y"}}),
+            "Invalid SidecarService: Couldn't load metadata pair ('consul-x', 'y'): Key \
+            prefix 'consul-' is reserved for internal use",
+        ),
+        (json!({"Zork": 1}), "Request decode failed: json: unknown field \"Zork\""),
+        (
+            json!({"Proxy": {"Upstreams": [{"DestinationName": "db"}]}}),
+            "Failed Validation: 1 error occurred:\n\t* \
+            upstream local bind port or local socket path must be defined and nonzero\n\n",
+        ),
+    ];
+    for (sidecar, text) in refused {
+        let body = json!({"Name": unique("svc-refused"), "Connect": {"SidecarService": sidecar}});
+        agent().put_json("/v1/agent/service/register", &body).expect(400, text);
+    }
+}
+
+#[test]
 fn it_reaches_the_catalog_and_leaves_it() {
     let name = unique("svc-sync");
     let undo = register(&json!({"Name": name, "Port": 80, "Check": {"TTL": "1h", "Status": "passing"}}));
@@ -216,6 +308,18 @@ fn refusals() {
             r#"{"Name":"q","Check":{"TTL":"10s","Status":"zork"}}"#,
             400,
             "Status for checks must 'passing', 'warning', 'critical'",
+        ),
+        (r#"{"Name":"q","Checks":[{}]}"#, 400, "Invalid check: TTL must be > 0 for TTL checks"),
+        (
+            r#"{"Name":"q","Locality":{"Zone":"x"}}"#,
+            400,
+            "Validation failed: 1 error occurred:\n\t* zone cannot be set without region\n\n",
+        ),
+        (
+            r#"{"Name":"q","Kind":"connect-proxy"}"#,
+            400,
+            "Validation failed: 2 errors occurred:\n\t* Port or SocketPath must be set for a connect-proxy\n\t* \
+             Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
         ),
         (r#"{"Name":"q","Check":{"Interval":"10s"}}"#, 400, "Invalid check: TTL must be > 0 for TTL checks"),
         (r#"{"Name":"q","Check":{"HTTP":"http://x"}}"#, 400, interval),

@@ -157,6 +157,45 @@ fn near_sorts_by_round_trip_and_puts_the_unplaced_last() {
 }
 
 #[test]
+fn definitions_of_checks_are_carried() {
+    let node = unique("defined");
+    let undo = json!({"Node": node}).to_string();
+    let _undo = cleanup(|| drop(agent().put("/v1/catalog/deregister", &undo).send()));
+    let body = json!({"Node": node, "Address": "10.0.0.1", "Check": {"Name": "c", "Definition": {"HTTP": "http://x",
+        "Interval": "10s", "Timeout": "1s", "DeregisterCriticalServiceAfter": "1m", "Header": {"a": ["b"]}, "Zork": 1}}});
+    agent().put_json("/v1/catalog/register", &body).expect(200, "true");
+    let answer = agent().get(format!("/v1/health/node/{node}")).status(200);
+    assert_eq!((&answer.json()[0]["Type"], &answer.json()[0]["CheckID"]), (&json!("http"), &json!("c")));
+    // The spans come before the rest.
+    let text: String = answer.text().split_whitespace().collect();
+    let definition = "\"Definition\":{\"Interval\":\"10s\",\"Timeout\":\"1s\",\"DeregisterCriticalServiceAfter\":\"1m0s\",\
+                      \"HTTP\":\"http://x\",\"Header\":{\"a\":[\"b\"]}}";
+    assert!(text.contains(definition), "{text}");
+    let check = |check: Value| json!({"Node": node, "Address": "10.0.0.1", "Check": check});
+    let table = [
+        (
+            json!({"Node": "other", "Name": "d"}),
+            500,
+            format!("Node 'other' for check 'd' doesn't match register request node '{node}'"),
+        ),
+        (json!({"ServiceID": "nope", "Name": "d"}), 500, "Unknown service ID 'nope' for check ID 'd'".to_owned()),
+        (
+            json!({"Definition": {"HTTP": 5}}),
+            400,
+            "Request decode failed: json: cannot unmarshal number into Go struct \
+            field HealthCheck.Check.Definition.Alias.HTTP of type string"
+                .to_owned(),
+        ),
+    ];
+    for (wrong, status, text) in table {
+        agent().put_json("/v1/catalog/register", &check(wrong)).expect(status, &text);
+    }
+    // An address says nothing here, and is taken.
+    agent().put_json("/v1/catalog/deregister", &json!({"Node": node, "Address": "x"})).expect(200, "true");
+    agent().get(format!("/v1/health/node/{node}")).expect(200, "[]");
+}
+
+#[test]
 fn what_is_unknown_is_empty_in_its_own_way() {
     agent().get("/v1/catalog/service/no-such").expect(200, "[]");
     agent().get("/v1/catalog/connect/no-such").expect(200, "[]");

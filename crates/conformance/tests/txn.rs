@@ -213,6 +213,43 @@ fn nodes_services_and_checks() {
 }
 
 #[test]
+fn rows_are_taken_in_the_forms_of_the_client_library() {
+    let node = unique("txn-form");
+    let undo = json!({"Node": node}).to_string();
+    let _undo = cleanup(|| drop(agent().put("/v1/catalog/deregister", &undo).send()));
+    let answer = txn(json!([
+        {"Node": {"Verb": "set", "Node": {"Node": node, "Address": "10.9.9.9", "Partition": "p"}}},
+        {"Service": {"Verb": "set", "Node": node, "Service": {"Service": "web", "Namespace": "n", "Datacenter": "x",
+            "ContentHash": "y", "Weights": {"Passing": 5}}}},
+        {"Check": {"Verb": "set", "Check": {"Node": node, "CheckID": "c", "Namespace": "n", "Partition": "p",
+            "Definition": {"HTTP": "http://x", "Interval": "10s", "Zork": 1}}}}
+    ]))
+    .status(200)
+    .json();
+    assert_eq!(answer["Results"][1]["Service"]["Weights"], json!({"Passing": 5, "Warning": 0}));
+    let check = &answer["Results"][2]["Check"];
+    // Other than in a registration the type is not told from the definition, and no tags are null.
+    assert_eq!((&check["Type"], &check["ServiceTags"]), (&json!(""), &json!(null)));
+    assert_eq!(check["Definition"], json!({"Interval": "10s", "HTTP": "http://x"}));
+    let table = [
+        (json!({"Check": {"Verb": "set", "Check": {"Interval": "1s"}}}), "json: unknown field \"Interval\""),
+        (
+            json!({"Service": {"Verb": "set", "Service": 5}}),
+            "json: cannot unmarshal number into Go struct field \
+            ServiceTxnOp.Service.Service of type api.AgentService",
+        ),
+        (
+            json!({"Node": {"Verb": "set", "Node": {"ID": 5}}}),
+            "json: cannot unmarshal number into Go struct field \
+            Node.Node.Node.ID of type string",
+        ),
+    ];
+    for (operation, text) in table {
+        txn(json!([operation])).expect(400, &format!("Failed to parse body: {text}"));
+    }
+}
+
+#[test]
 fn unknown_verbs() {
     let answer = txn(json!([{"KV": {"Verb": "zork", "Key": "a"}}])).status(409);
     assert_eq!(whats(&answer), ["unknown KV operation: zork"]);

@@ -4,13 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use acl::AllowAll;
-use agent::local::Source;
+use agent::logbook::Logbook;
+use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
+use config::go_flags::FlagError;
 use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
@@ -19,14 +21,29 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{COMPATIBLE_VERSION, definitions, node_id, settings};
+use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage};
+
+/// How often the state is counted for the metrics, as in the reference.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Large for the allocator; never touched.
+const LARGE: usize = 4 << 20;
 
 /// Runs an agent until it is told to stop; returns the exit code.
 pub fn run(arguments: &[String]) -> u8 {
     let flags = match Flags::parse(arguments) {
         Ok(flags) => flags,
+        Err(FlagError::Help) => {
+            print!("{}", usage::help());
+            return 0;
+        }
+        Err(error @ FlagError::Fault(_)) => {
+            eprint!("{error}\nUsage:\n{}", config::flags::flag_set().usage());
+            eprintln!("==> error parsing flags: {error}");
+            return 1;
+        }
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("==> {error}");
             return 1;
         }
     };
@@ -53,32 +70,67 @@ pub fn run(arguments: &[String]) -> u8 {
 enum Order {
     Reload(Option<oneshot::Sender<Result<(), String>>>),
     /// Stop; gracefully, or as a signal that says not to leave.
-    Stop { graceful: bool },
+    Stop {
+        graceful: bool,
+    },
 }
 
 async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) -> u8 {
     let started = SystemTime::now();
-    start_logging(&runtime);
-    for warning in &warnings {
-        tracing::warn!("{warning}");
+    let (logbook, node_id) = match prepare(&runtime) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            eprintln!("==> {error}");
+            return 1;
+        }
+    };
+    let telemetry = Telemetry::install(settings::telemetry(&runtime));
+    tokio::spawn(Arc::clone(&telemetry).run());
+    // Compat: lines of JSON have no banner before them.
+    if !runtime.logging.json {
+        banner::print(&runtime, &node_id);
     }
-    match start(runtime, started, arguments).await {
+    logbook.release();
+    for warning in &warnings {
+        tracing::warn!(target: "agent", "{warning}");
+    }
+    let code = match start(runtime, node_id, started, arguments, Seen { telemetry, logbook }).await {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(%error, "the agent cannot start");
-            eprintln!("==> {error}");
+            tracing::error!(target: "agent", error, "Error starting agent");
             1
         }
-    }
+    };
+    tracing::info!(target: "agent", code, "Exit code");
+    code
 }
 
-async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) -> Result<u8, String> {
+/// What must go well before anything is shown.
+fn prepare(runtime: &Runtime) -> Result<(Arc<Logbook>, String), String> {
+    let logbook =
+        Logbook::install(settings::logbook(runtime)?).map_err(|error| format!("Failed to setup logging: {error}"))?;
     if !runtime.server {
         return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
     }
-    let data_dir = settings::data_dir(&runtime);
-    let node_id = node_id::determine(&runtime.node_id, data_dir.as_deref())
-        .map_err(|error| format!("Failed to setup node ID: {error}"))?;
+    let node_id = node_id::determine(&runtime.node_id, settings::data_dir(runtime).as_deref())
+        .map_err(|error| format!("failed to setup node ID: {error}"))?;
+    Ok((logbook, node_id))
+}
+
+/// Through what a running agent is watched.
+#[derive(Clone)]
+struct Seen {
+    telemetry: Arc<Telemetry>,
+    logbook: Arc<Logbook>,
+}
+
+async fn start(
+    runtime: Runtime,
+    node_id: String,
+    started: SystemTime,
+    arguments: Vec<String>,
+    seen: Seen,
+) -> Result<u8, String> {
     let pid_file = PidFile::create(&runtime.pid_file)?;
 
     let server_config = settings::server(&runtime, &node_id);
@@ -86,7 +138,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("Failed to start Consul server: {error}"))?;
-    let cluster = Cluster::local(server.clone());
+    let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime));
     let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
     let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
     agent.register_server(&identity).await.map_err(|error| error.to_string())?;
@@ -99,7 +151,8 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
     let api = {
         let runtime = shown.lock();
         let hooks = hooks(&shown, &node_id, &orders);
-        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), hooks))
+        let watched = (Arc::clone(&seen.telemetry), Arc::clone(&seen.logbook));
+        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), watched, hooks))
     };
     let mut listeners = Vec::new();
     let (http, mode) = {
@@ -111,7 +164,7 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
             Listen::Socket(address) => api::http::Listener::tcp(*address),
             Listen::Unix(path) => api::http::Listener::unix(path, mode),
         };
-        let listener = listener.map_err(|error| format!("Failed to listen on {listen:?}: {error}"))?;
+        let listener = listener.map_err(|error| cannot_listen("HTTP", &listen, &error))?;
         listeners.push(tokio::spawn(api::http::serve(Arc::clone(&api), listener, stopped.clone())));
     }
     let dns_settings = settings::dns(&shown.lock()).map_err(|error| error.to_string())?;
@@ -129,20 +182,20 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
     for listen in dns_addresses {
         // The reference serves DNS on sockets only.
         if let Listen::Socket(address) = listen {
-            let sockets =
-                dns::bind(address, 1).map_err(|error| format!("Failed to listen on {address}: {error}"))?;
+            let sockets = dns::bind(address, 1).map_err(|error| cannot_listen("DNS", &listen, &error))?;
             tokio::spawn(dns::serve(sockets, sources.clone(), dns_stop.clone()));
         }
     }
     listen_for_signals(&orders, &shown)?;
-    say_hello(&shown.lock(), &node_id);
+    tracing::info!(target: "agent", "Consul agent running!");
+    tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
     let graceful = loop {
         match inbox.recv().await {
             Some(Order::Reload(answer)) => {
-                let done = reload(&arguments, &shown, &agent, &api, &dns_settings);
+                let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
                 if let Err(error) = &done {
-                    tracing::error!(%error, "the configuration was not reloaded");
+                    tracing::error!(target: "agent", error, "Reload config failed");
                 }
                 if let Some(answer) = answer {
                     let _ = answer.send(done);
@@ -153,7 +206,6 @@ async fn start(runtime: Runtime, started: SystemTime, arguments: Vec<String>) ->
         }
     };
 
-    tracing::info!("stopping");
     stop.send_replace(true);
     dns_stop.cancel();
     for listener in listeners {
@@ -196,21 +248,11 @@ fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order
     }
 }
 
-/// Registers the services and checks of configuration files.
+/// Registers the services and checks of configuration files, and forgets those that they no longer name.
 fn register_configured(agent: &Agent, runtime: &Runtime) -> Result<(), String> {
-    for written in &runtime.service_definitions {
-        let definition = definitions::service(written);
-        agent
-            .register_service(&definition, &definition.token, Source::Config, true)
-            .map_err(|error| format!("Failed to register service {:?}: {error}", written.name))?;
-    }
-    for written in &runtime.check_definitions {
-        let definition = definitions::check(written);
-        agent
-            .register_check(&definition, &definition.token, Source::Config)
-            .map_err(|error| format!("Failed to register check {:?}: {error}", written.name))?;
-    }
-    Ok(())
+    let services: Vec<_> = runtime.service_definitions.iter().map(definitions::service).collect();
+    let checks: Vec<_> = runtime.check_definitions.iter().map(definitions::check).collect();
+    agent.reload_configured(&services, &checks).map_err(|error| error.to_string())
 }
 
 /// Reads the configuration again and applies what may change while running.
@@ -220,6 +262,7 @@ fn reload(
     agent: &Agent,
     api: &Api,
     dns_settings: &ArcSwap<dns::Settings>,
+    seen: &Seen,
 ) -> Result<(), String> {
     let flags = Flags::parse(arguments).map_err(|error| error.to_string())?;
     let loaded = config::load_here(flags).map_err(|error| error.to_string())?;
@@ -228,10 +271,11 @@ fn reload(
         tracing::warn!("{warning}");
     }
     let names = settings::dns(&loaded.runtime).map_err(|error| error.to_string())?;
-    agent.forget_configured();
     register_configured(agent, &loaded.runtime)?;
     api.settings.max_conns_per_client.store(settings::max_conns(&loaded.runtime), Ordering::Relaxed);
     dns_settings.store(Arc::new(names));
+    seen.logbook.set_level(settings::logbook(&loaded.runtime)?.level);
+    seen.telemetry.set_filter(settings::telemetry(&loaded.runtime).filter);
     *shown.lock() = loaded.runtime;
     tracing::info!("configuration reloaded");
     Ok(())
@@ -245,10 +289,19 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
     tokio::spawn(async move {
         loop {
             let order = tokio::select! {
-                _ = hangup.recv() => Order::Reload(None),
-                _ = interrupt.recv() => Order::Stop { graceful: !shown.lock().skip_leave_on_interrupt },
-                _ = terminate.recv() => Order::Stop { graceful: shown.lock().leave_on_terminate },
+                _ = hangup.recv() => ("hangup", Order::Reload(None)),
+                _ = interrupt.recv() => ("interrupt", Order::Stop { graceful: !shown.lock().skip_leave_on_interrupt }),
+                _ = terminate.recv() => ("terminated", Order::Stop { graceful: shown.lock().leave_on_terminate }),
             };
+            let (signal, order) = order;
+            tracing::info!(target: "agent", signal, "Caught");
+            match &order {
+                Order::Stop { graceful: true } => tracing::info!(target: "agent", "Gracefully shutting down agent..."),
+                Order::Stop { graceful: false } => {
+                    tracing::info!(target: "agent", "Graceful shutdown disabled. Exiting")
+                }
+                Order::Reload(_) => {}
+            }
             if orders.send(order).await.is_err() {
                 return;
             }
@@ -257,29 +310,33 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
     Ok(())
 }
 
-fn start_logging(runtime: &Runtime) {
-    let level = runtime.logging.level.to_lowercase();
-    let level = match level.as_str() {
-        "trace" | "debug" | "info" | "warn" | "error" => level,
-        _ => "info".to_owned(),
-    };
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).try_init();
+/// Sets the gauges of the server and of what the state holds, once in each interval of the metrics.
+async fn report(server: Server, datacenter: String) {
+    loop {
+        server.report();
+        let state = server.state();
+        // The walk over all instances is short, but not so short that a worker thread should do it.
+        let counted = tokio::task::spawn_blocking(move || StateUsage {
+            services: state::usage::services(&state),
+            kv_entries: state::usage::keys(&state),
+            members: Members { servers: 1, clients: 0 },
+        });
+        if let Ok(usage) = counted.await {
+            record_usage(&datacenter, &usage);
+        }
+        // The allocator gives freed pages back when large ones come and go; an agent at rest has none that do.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+        tokio::time::sleep(REPORT_INTERVAL).await;
+    }
 }
 
-/// What the reference prints when it is up; scripts wait for the last line.
-fn say_hello(runtime: &Runtime, node_id: &str) {
-    let addresses = &runtime.addresses;
-    let http: Vec<String> = addresses.http.iter().map(|listen| format!("{listen:?}")).collect();
-    println!("==> Starting Consul agent...");
-    println!("              Version: '{COMPATIBLE_VERSION}'");
-    println!("              Node ID: '{node_id}'");
-    println!("            Node name: '{}'", runtime.node_name);
-    println!("           Datacenter: '{}' (Segment: '<all>')", runtime.datacenter);
-    println!("               Server: {} (Bootstrap: {})", runtime.server, runtime.bootstrap);
-    println!("          Client Addr: {:?} (HTTP: {})", addresses.client, http.join(", "));
-    println!("         Cluster Addr: {}", addresses.advertise_lan);
-    println!();
-    println!("==> Consul agent running!");
+/// In the words that scripts look for in a log.
+fn cannot_listen(what: &str, listen: &Listen, error: &std::io::Error) -> String {
+    let (network, address) = match listen {
+        Listen::Socket(address) => ("tcp", address.to_string()),
+        Listen::Unix(path) => ("unix", path.display().to_string()),
+    };
+    format!("Failed to start {what} server: listen {network} {address}: bind: {}", net::go_text::reason(error))
 }
 
 /// The file that names this process; it goes with it.

@@ -1,13 +1,12 @@
 //! Services and checks of configuration files, as the agent and the command line need them.
 
 use agent::check::definition::{CheckDefinition, CheckType};
-use agent::service::ServiceDefinition;
+use agent::service::{Connect, ServiceDefinition};
 use api::cli::{ServiceDefinitions, ToValidate};
 use config::definition as written;
 use config::{Flags, Sources};
 use state::catalog::{
-    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, ServiceConnect, TransparentProxy, Upstream,
-    Weights,
+    Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, TransparentProxy, Upstream, Weights,
 };
 
 use crate::registration;
@@ -72,9 +71,7 @@ pub fn service(written: &written::ServiceDefinition) -> ServiceDefinition {
         tagged_addresses: written
             .tagged_addresses
             .iter()
-            .map(|(name, place)| {
-                (name.clone(), ServiceAddress { address: place.address.clone(), port: place.port })
-            })
+            .map(|(name, place)| (name.clone(), ServiceAddress { address: place.address.clone(), port: place.port }))
             .collect(),
         meta: written.meta.clone(),
         port: written.port,
@@ -85,10 +82,10 @@ pub fn service(written: &written::ServiceDefinition) -> ServiceDefinition {
         token: written.token.expose().to_owned(),
         enable_tag_override: written.enable_tag_override,
         proxy: written.proxy.as_ref().map(proxy),
-        connect: written
-            .connect
-            .as_ref()
-            .map(|connect| ServiceConnect { native: connect.native, ..ServiceConnect::default() }),
+        connect: written.connect.as_ref().map(|connect| Connect {
+            native: connect.native,
+            sidecar_service: connect.sidecar_service.as_deref().map(|sidecar| Box::new(service(sidecar))),
+        }),
         locality: written
             .locality
             .as_ref()
@@ -153,6 +150,11 @@ fn proxy(written: &written::Proxy) -> Proxy {
 pub fn check_all(runtime: &config::runtime::Runtime) -> Result<(), String> {
     for written in &runtime.service_definitions {
         let definition = service(written);
+        for check in definition.all_checks() {
+            check
+                .validate()
+                .map_err(|reason| format!("service {:?}: check {:?}: {reason}", written.name, check.name))?;
+        }
         definition.validate().map_err(|error| format!("service {:?}: {error}", written.name))?;
     }
     for written in &runtime.check_definitions {

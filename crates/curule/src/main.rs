@@ -2,10 +2,12 @@
 //! it behaves the same.
 
 mod agent_command;
+mod banner;
 mod definitions;
 mod node_id;
 mod registration;
 mod settings;
+mod usage;
 
 use std::process::ExitCode;
 

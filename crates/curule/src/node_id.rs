@@ -4,11 +4,23 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Length of a UUID in its usual form, the only one that is taken.
+const UUID_CHARS: usize = 36;
+
 /// The configured id, else the kept one, else a new one that is kept.
 pub fn determine(configured: &str, data_dir: Option<&Path>) -> io::Result<String> {
+    if !configured.is_empty()
+        && let Err(error) = uuid::Uuid::parse_str(configured)
+    {
+        let reason =
+            if configured.len() == UUID_CHARS { error.to_string() } else { "uuid string is wrong length".to_owned() };
+        return Err(io::Error::other(format!("specified NodeID is invalid: {reason}")));
+    }
     let Some(dir) = data_dir else {
         return Ok(if configured.is_empty() { fresh() } else { configured.to_lowercase() });
     };
+    fs::create_dir_all(dir)
+        .map_err(|error| io::Error::other(format!("mkdir {}: {}", dir.display(), net::go_text::reason(&error))))?;
     let path = dir.join("node-id");
     if !configured.is_empty() {
         let id = configured.to_lowercase();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
+use agent::{logbook, telemetry};
 use config::runtime::{RecursorStrategy, Runtime};
 use http::header::{HeaderName, HeaderValue};
 use state::Limits;
@@ -31,7 +32,25 @@ pub fn server(runtime: &Runtime, node_id: &str) -> server::Config {
         snapshot_threshold: number(runtime.raft.snapshot_threshold),
         snapshot_interval: runtime.raft.snapshot_interval.to_std(),
         trailing_logs: number(runtime.raft.trailing_logs),
-        limits: Limits { session_ttl_min_ns: runtime.session_ttl_min.nanos() },
+        limits: limits(runtime),
+    }
+}
+
+/// Compat: an unset `session_ttl_min` is shown as none and means the default.
+fn limits(runtime: &Runtime) -> Limits {
+    match runtime.session_ttl_min.nanos() {
+        0 => Limits::default(),
+        session_ttl_min_ns => Limits { session_ttl_min_ns },
+    }
+}
+
+/// How coordinates are written to the catalog.
+pub fn coordinates(runtime: &Runtime) -> agent::CoordinateBatches {
+    let count = |configured| usize::try_from(configured).unwrap_or(0).max(1);
+    agent::CoordinateBatches {
+        period: runtime.sync.coordinate_update_period.to_std(),
+        size: count(runtime.sync.coordinate_update_batch_size),
+        count: count(runtime.sync.coordinate_update_max_batches),
     }
 }
 
@@ -72,6 +91,37 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
         enable_local_script_checks: checks.enable_local_scripts,
         enable_remote_script_checks: checks.enable_remote_scripts,
         disable_coordinates: runtime.disable_coordinates,
+        sidecar_ports: runtime.ports.sidecar_min..=runtime.ports.sidecar_max,
+    }
+}
+
+/// The log; fails on an unknown level, in the reference's words.
+pub fn logbook(runtime: &Runtime) -> Result<logbook::Config, String> {
+    let written = &runtime.logging;
+    let level = logbook::level_of(&written.level).ok_or_else(|| {
+        format!("Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]", written.level)
+    })?;
+    let file = (!written.file.is_empty()).then(|| logbook::FileConfig {
+        path: PathBuf::from(&written.file),
+        rotate_after: written.rotate_duration.to_std(),
+        rotate_bytes: u64::try_from(written.rotate_bytes).unwrap_or(0),
+        keep: written.rotate_max_files,
+    });
+    Ok(logbook::Config { level, json: written.json, file, held: true })
+}
+
+pub fn telemetry(runtime: &Runtime) -> telemetry::Config {
+    let written = &runtime.telemetry;
+    let host = if written.disable_hostname { None } else { nix::unistd::gethostname().ok() };
+    telemetry::Config {
+        metrics_prefix: written.metrics_prefix.clone(),
+        hostname: host.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        filter: telemetry::Filter {
+            allowed_prefixes: written.allowed_prefixes.clone(),
+            blocked_prefixes: written.blocked_prefixes.clone(),
+            default: written.filter_default,
+        },
+        prometheus_retention: written.prometheus_retention_time.to_std(),
     }
 }
 

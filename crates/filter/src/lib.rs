@@ -58,6 +58,11 @@ pub fn check_syntax(text: &str) -> Result<(), Error> {
     parsed(text).map(|_| ())
 }
 
+/// Whether Go's engine takes `text` as a regular expression; refused in its words, `error parsing regexp: ...`.
+pub fn check_pattern(text: &str) -> Result<(), Error> {
+    pattern::Compiler::new(1).check(text)
+}
+
 fn parsed(text: &str) -> Result<grammar::Expression, Error> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(Error(format!("expression is longer than {MAX_TEXT_BYTES} bytes")));

@@ -63,6 +63,11 @@ impl Compiler {
         })
     }
 
+    /// Refuses what Go's engine refuses, without keeping anything.
+    pub(crate) fn check(&mut self, text: &str) -> Result<(), Error> {
+        self.build(text).map(drop).map_err(|why| Error(format!("error parsing regexp: {why}")))
+    }
+
     fn build(&mut self, text: &str) -> Result<Regex, String> {
         let ours = Reader::new(text, self).read()?;
         RegexBuilder::new(&ours)

@@ -21,5 +21,6 @@ pub mod envelope;
 pub mod io;
 pub mod keyring;
 pub mod machine;
+pub mod memberlist;
 pub mod serf;
 pub mod stream;

@@ -28,19 +28,9 @@ pub fn parse(text: &str) -> Result<Object, Error> {
 /// Reads one JSON value of any kind.
 pub fn parse_value(text: &str) -> Result<Value, Error> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Error::bare(
-            Position::START,
-            format!("text is longer than {MAX_TEXT_BYTES} bytes"),
-        ));
+        return Err(Error::bare(Position::START, format!("text is longer than {MAX_TEXT_BYTES} bytes")));
     }
-    let mut reader = Reader {
-        text,
-        offset: 0,
-        line: 1,
-        line_start: 0,
-        depth: 0,
-        out_of_range: None,
-    };
+    let mut reader = Reader { text, offset: 0, line: 1, line_start: 0, depth: 0, out_of_range: None };
     reader.skip_space();
     let value = reader.value()?;
     reader.skip_space();
@@ -66,14 +56,8 @@ impl<'a> Reader<'a> {
     }
 
     fn position(&self) -> Position {
-        let column = self
-            .text
-            .get(self.line_start..self.offset)
-            .map_or(1, |line| line.chars().count() + 1);
-        Position {
-            line: self.line,
-            column,
-        }
+        let column = self.text.get(self.line_start..self.offset).map_or(1, |line| line.chars().count() + 1);
+        Position { line: self.line, column }
     }
 
     fn skip_space(&mut self) {
@@ -89,10 +73,7 @@ impl<'a> Reader<'a> {
     /// The complaint about the next byte, or about the end of the text.
     fn unexpected(&self, context: &str) -> Error {
         match self.peek() {
-            Some(byte) => Error::bare(
-                self.position(),
-                format!("invalid character {} {context}", quote(byte)),
-            ),
+            Some(byte) => Error::bare(self.position(), format!("invalid character {} {context}", quote(byte))),
             None => Error::bare(self.position(), "unexpected end of JSON input"),
         }
     }
@@ -100,10 +81,7 @@ impl<'a> Reader<'a> {
     /// Like [`Reader::unexpected`] inside a token. Compat: there the end of the text counts as a space.
     fn unexpected_in_token(&self, context: &str) -> Error {
         let byte = self.peek().unwrap_or(b' ');
-        Error::bare(
-            self.position(),
-            format!("invalid character {} {context}", quote(byte)),
-        )
+        Error::bare(self.position(), format!("invalid character {} {context}", quote(byte)))
     }
 
     fn value(&mut self) -> Result<Value, Error> {
@@ -152,11 +130,7 @@ impl<'a> Reader<'a> {
             self.offset += 1;
             self.skip_space();
             let value = self.value()?;
-            object.entries.push(Entry {
-                key,
-                position,
-                value,
-            });
+            object.entries.push(Entry { key, position, value });
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.offset += 1,
@@ -193,9 +167,7 @@ impl<'a> Reader<'a> {
         for wanted in word.bytes() {
             if self.peek() != Some(wanted) {
                 let wanted = char::from(wanted);
-                return Err(
-                    self.unexpected_in_token(&format!("in literal {word} (expecting '{wanted}')"))
-                );
+                return Err(self.unexpected_in_token(&format!("in literal {word} (expecting '{wanted}')")));
             }
             self.offset += 1;
         }
@@ -233,9 +205,7 @@ impl<'a> Reader<'a> {
         match literal.parse::<f64>() {
             Ok(float) if float.is_finite() => Ok(Kind::Float(float)),
             _ => {
-                let message = format!(
-                    "json: cannot unmarshal number {literal} into Go value of type float64"
-                );
+                let message = format!("json: cannot unmarshal number {literal} into Go value of type float64");
                 let error = Error::bare(self.position(), message);
                 self.out_of_range.get_or_insert(error);
                 Ok(Kind::Float(0.0))
@@ -262,10 +232,7 @@ impl<'a> Reader<'a> {
         let mut text = String::new();
         loop {
             let plain = self.offset;
-            while self
-                .peek()
-                .is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20)
-            {
+            while self.peek().is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20) {
                 self.offset += 1;
             }
             text.push_str(&self.text[plain..self.offset]);
@@ -303,9 +270,7 @@ impl<'a> Reader<'a> {
 
     fn unicode_escape(&mut self) -> Result<char, Error> {
         let first = self.hex4()?;
-        if (0xd800..0xdc00).contains(&first)
-            && self.text.as_bytes()[self.offset..].starts_with(b"\\u")
-        {
+        if (0xd800..0xdc00).contains(&first) && self.text.as_bytes()[self.offset..].starts_with(b"\\u") {
             let back = self.offset;
             self.offset += 2;
             let second = self.hex4()?;

@@ -38,19 +38,11 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Error {
-        Error {
-            line: position.line,
-            column: position.column,
-            message: message.into(),
-            shows_position: true,
-        }
+        Error { line: position.line, column: position.column, message: message.into(), shows_position: true }
     }
 
     pub(crate) fn bare(position: Position, message: impl Into<String>) -> Error {
-        Error {
-            shows_position: false,
-            ..Error::at(position, message)
-        }
+        Error { shows_position: false, ..Error::at(position, message) }
     }
 }
 
@@ -79,16 +71,10 @@ pub fn parse_unique(text: &str) -> Result<Object, Error> {
 
 fn read(text: &str, repeats: native::Repeats) -> Result<Object, Error> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Error::bare(
-            Position::START,
-            format!("text is longer than {MAX_TEXT_BYTES} bytes"),
-        ));
+        return Err(Error::bare(Position::START, format!("text is longer than {MAX_TEXT_BYTES} bytes")));
     }
     if text.trim_start().starts_with('{') {
-        return json::parse(text).map_err(|error| Error {
-            shows_position: true,
-            ..error
-        });
+        return json::parse(text).map_err(|error| Error { shows_position: true, ..error });
     }
     native::parse(text, repeats)
 }

@@ -90,10 +90,7 @@ pub(crate) fn heredoc(token: &str) -> Option<String> {
         Some(name) => (true, name),
         None => (false, anchor),
     };
-    let body = rest
-        .strip_suffix('\n')?
-        .trim_end_matches('\r')
-        .strip_suffix(name)?;
+    let body = rest.strip_suffix('\n')?.trim_end_matches('\r').strip_suffix(name)?;
     if !indented {
         // Compat: spaces before the closing anchor stay in the value.
         return Some(body.to_owned());
@@ -105,12 +102,7 @@ pub(crate) fn heredoc(token: &str) -> Option<String> {
     if !lines.lines().all(|line| line.starts_with(margin)) {
         return Some(lines.to_owned());
     }
-    Some(
-        lines
-            .split_inclusive('\n')
-            .map(|line| &line[margin.len()..])
-            .collect(),
-    )
+    Some(lines.split_inclusive('\n').map(|line| &line[margin.len()..]).collect())
 }
 
 /// A whole number as Go's `strconv.ParseInt` with base 0 reads it: decimal, `0x` hexadecimal, `0` octal.
@@ -119,24 +111,15 @@ pub(crate) fn integer(text: &str) -> Result<i64, String> {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    let (radix, digits) = match digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"))
-    {
+    let (radix, digits) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(digits) => (16, digits),
         None if digits.len() > 1 && digits.starts_with('0') => (8, &digits[1..]),
         None => (10, digits),
     };
-    let signed = if negative {
-        format!("-{digits}")
-    } else {
-        digits.to_owned()
-    };
+    let signed = if negative { format!("-{digits}") } else { digits.to_owned() };
     i64::from_str_radix(&signed, radix).map_err(|error| {
         let reason = match error.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                "value out of range"
-            }
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
             _ => "invalid syntax",
         };
         format!("strconv.ParseInt: parsing \"{text}\": {reason}")

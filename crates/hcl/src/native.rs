@@ -21,13 +21,7 @@ pub(crate) fn parse(text: &str, repeats: Repeats) -> Result<Object, Error> {
     } else {
         text
     };
-    let mut parser = Parser {
-        scanner: Scanner::new(text),
-        peeked: None,
-        repeats,
-        depth: 0,
-        malformed: None,
-    };
+    let mut parser = Parser { scanner: Scanner::new(text), peeked: None, repeats, depth: 0, malformed: None };
     let result = parser.entries(Within::Text);
     match parser.scanner.fault() {
         Some(fault) => Err(fault),
@@ -121,10 +115,7 @@ impl<'a> Parser<'a> {
             }
             let message = match token.kind {
                 TokenKind::Ident => {
-                    keys.push(Key {
-                        token,
-                        name: token.text.to_owned(),
-                    });
+                    keys.push(Key { token, name: token.text.to_owned() });
                     continue;
                 }
                 TokenKind::Text => {
@@ -135,24 +126,14 @@ impl<'a> Parser<'a> {
                 TokenKind::Eof if keys.is_empty() => return Ok(None),
                 TokenKind::Eof | TokenKind::RightBrace if !keys.is_empty() => {
                     let names: Vec<&str> = keys.iter().map(|key| key.token.text).collect();
-                    format!(
-                        "key '{}' expected start of object ('{{') or assignment ('=')",
-                        names.join(" ")
-                    )
+                    format!("key '{}' expected start of object ('{{') or assignment ('=')", names.join(" "))
                 }
                 TokenKind::Assign if keys.is_empty() => "no object keys found!".to_owned(),
-                TokenKind::Assign if keys.len() > 1 => {
-                    "nested object expected: LBRACE got: ASSIGN".to_owned()
-                }
-                TokenKind::LeftBrace if keys.is_empty() => {
-                    "expected: IDENT | STRING got: LBRACE".to_owned()
-                }
+                TokenKind::Assign if keys.len() > 1 => "nested object expected: LBRACE got: ASSIGN".to_owned(),
+                TokenKind::LeftBrace if keys.is_empty() => "expected: IDENT | STRING got: LBRACE".to_owned(),
                 TokenKind::Assign | TokenKind::LeftBrace => return Ok(Some((keys, token))),
                 TokenKind::Illegal => "illegal character".to_owned(),
-                other => format!(
-                    "expected: IDENT | STRING | ASSIGN | LBRACE got: {}",
-                    other.name()
-                ),
+                other => format!("expected: IDENT | STRING | ASSIGN | LBRACE got: {}", other.name()),
             };
             return Err(Error::at(token.position, message));
         }
@@ -186,17 +167,11 @@ impl<'a> Parser<'a> {
         if closing.kind != TokenKind::RightBrace {
             return Err(Error::at(
                 closing.position,
-                format!(
-                    "object expected closing RBRACE got: {}",
-                    closing.kind.name()
-                ),
+                format!("object expected closing RBRACE got: {}", closing.kind.name()),
             ));
         }
         self.depth -= 1;
-        Ok(Value {
-            position,
-            kind: Kind::Object(object),
-        })
+        Ok(Value { position, kind: Kind::Object(object) })
     }
 
     fn list(&mut self, position: Position) -> Result<Value, Error> {
@@ -208,10 +183,7 @@ impl<'a> Parser<'a> {
             if needs_comma && !matches!(token.kind, TokenKind::Comma | TokenKind::RightBracket) {
                 return Err(Error::at(
                     token.position,
-                    format!(
-                        "error parsing list, expected comma or list end, got: {}",
-                        token.kind.name()
-                    ),
+                    format!("error parsing list, expected comma or list end, got: {}", token.kind.name()),
                 ));
             }
             match token.kind {
@@ -219,18 +191,12 @@ impl<'a> Parser<'a> {
                 // Compat: commas may lead, trail and repeat.
                 TokenKind::Comma => needs_comma = false,
                 TokenKind::LeftBrace => {
-                    list.push(
-                        self.object(token.position)
-                            .map_err(|error| inside(token.position, "object", &error))?,
-                    );
+                    list.push(self.object(token.position).map_err(|error| inside(token.position, "object", &error))?);
                     needs_comma = true;
                 }
                 // Compat: no comma is asked for after a list within a list.
                 TokenKind::LeftBracket => {
-                    list.push(
-                        self.list(token.position)
-                            .map_err(|error| inside(token.position, "list", &error))?,
-                    );
+                    list.push(self.list(token.position).map_err(|error| inside(token.position, "list", &error))?);
                 }
                 kind if is_scalar(kind) => {
                     list.push(self.scalar(token));
@@ -245,10 +211,7 @@ impl<'a> Parser<'a> {
             }
         }
         self.depth -= 1;
-        Ok(Value {
-            position,
-            kind: Kind::List(list),
-        })
+        Ok(Value { position, kind: Kind::List(list) })
     }
 
     fn scalar(&mut self, token: Token<'_>) -> Value {
@@ -265,17 +228,12 @@ impl<'a> Parser<'a> {
             TokenKind::Float => match token.text.parse() {
                 Ok(float) => Kind::Float(float),
                 Err(_) => {
-                    let message = format!(
-                        "strconv.ParseFloat: parsing {:?}: invalid syntax",
-                        token.text
-                    );
+                    let message = format!("strconv.ParseFloat: parsing {:?}: invalid syntax", token.text);
                     self.malformed.get_or_insert(Error::bare(position, message));
                     Kind::Float(0.0)
                 }
             },
-            TokenKind::Heredoc => {
-                Kind::Text(self.or_malformed(position, literal::heredoc(token.text)))
-            }
+            TokenKind::Heredoc => Kind::Text(self.or_malformed(position, literal::heredoc(token.text))),
             _ => Kind::Text(self.text_value(token)),
         };
         Value { position, kind }
@@ -287,8 +245,7 @@ impl<'a> Parser<'a> {
 
     fn or_malformed(&mut self, position: Position, text: Option<String>) -> String {
         text.unwrap_or_else(|| {
-            self.malformed
-                .get_or_insert(Error::at(position, "invalid syntax"));
+            self.malformed.get_or_insert(Error::at(position, "invalid syntax"));
             String::new()
         })
     }
@@ -305,20 +262,11 @@ impl<'a> Parser<'a> {
 /// Wraps the value into one object per label, innermost last.
 fn nest(mut keys: Vec<Key<'_>>, value: Value) -> Option<Entry> {
     let innermost = keys.pop()?;
-    let entry = Entry {
-        key: innermost.name,
-        position: innermost.token.position,
-        value,
-    };
+    let entry = Entry { key: innermost.name, position: innermost.token.position, value };
     Some(keys.into_iter().rev().fold(entry, |inner, key| Entry {
         key: key.name,
         position: key.token.position,
-        value: Value {
-            position: inner.position,
-            kind: Kind::Object(Object {
-                entries: vec![inner],
-            }),
-        },
+        value: Value { position: inner.position, kind: Kind::Object(Object { entries: vec![inner] }) },
     }))
 }
 
@@ -338,19 +286,9 @@ fn too_deep(position: Position) -> Error {
 }
 
 fn inside(position: Position, what: &str, error: &Error) -> Error {
-    Error::at(
-        position,
-        format!("error while trying to parse {what} within list: {error}"),
-    )
+    Error::at(position, format!("error while trying to parse {what} within list: {error}"))
 }
 
 fn is_scalar(kind: TokenKind) -> bool {
-    matches!(
-        kind,
-        TokenKind::Number
-            | TokenKind::Float
-            | TokenKind::Bool
-            | TokenKind::Text
-            | TokenKind::Heredoc
-    )
+    matches!(kind, TokenKind::Number | TokenKind::Float | TokenKind::Bool | TokenKind::Text | TokenKind::Heredoc)
 }

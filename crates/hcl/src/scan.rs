@@ -71,13 +71,7 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Scanner<'a> {
-        Scanner {
-            text,
-            offset: 0,
-            here: Position::START,
-            last: Position::START,
-            fault: None,
-        }
+        Scanner { text, offset: 0, here: Position::START, last: Position::START, fault: None }
     }
 
     pub(crate) fn fault(&mut self) -> Option<Error> {
@@ -90,11 +84,7 @@ impl<'a> Scanner<'a> {
             let start = self.offset;
             let position = self.here;
             let Some(c) = self.take() else {
-                return Token {
-                    kind: TokenKind::Eof,
-                    position,
-                    text: "",
-                };
+                return Token { kind: TokenKind::Eof, position, text: "" };
             };
             let kind = match c {
                 '#' | '/' => {
@@ -104,16 +94,9 @@ impl<'a> Scanner<'a> {
                 _ => self.token(c),
             };
             let text = &self.text[start..self.offset];
-            let kind = if kind == TokenKind::Ident && matches!(text, "true" | "false") {
-                TokenKind::Bool
-            } else {
-                kind
-            };
-            return Token {
-                kind,
-                position,
-                text,
-            };
+            let kind =
+                if kind == TokenKind::Ident && matches!(text, "true" | "false") { TokenKind::Bool } else { kind };
+            return Token { kind, position, text };
         }
     }
 
@@ -281,10 +264,7 @@ impl<'a> Scanner<'a> {
             }
             // Compat: the closing line must be as long as the anchor with its dash, so `<<-EOF` is not closed by an
             // unindented `EOF`.
-            let closes = line
-                .trim_end_matches('\r')
-                .trim_start_matches(is_posix_space)
-                == name;
+            let closes = line.trim_end_matches('\r').trim_start_matches(is_posix_space) == name;
             if closes && line.len() >= anchor.len() {
                 return;
             }
@@ -322,10 +302,7 @@ impl<'a> Scanner<'a> {
         };
         self.offset += c.len_utf8();
         if c == '\n' {
-            self.here = Position {
-                line: self.here.line + 1,
-                column: 1,
-            };
+            self.here = Position { line: self.here.line + 1, column: 1 };
         } else {
             self.here.column += 1;
         }

@@ -49,28 +49,18 @@ pub enum Kind {
 impl Object {
     /// All values under `key`, in the order written. Keys are compared as the reference does: case does not count.
     pub fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
-        self.entries
-            .iter()
-            .filter(move |entry| same_key(&entry.key, key))
-            .map(|entry| &entry.value)
+        self.entries.iter().filter(move |entry| same_key(&entry.key, key)).map(|entry| &entry.value)
     }
 
     /// The last value under `key`: what counts where only one can.
     pub fn last(&self, key: &str) -> Option<&Value> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|entry| same_key(&entry.key, key))
-            .map(|entry| &entry.value)
+        self.entries.iter().rev().find(|entry| same_key(&entry.key, key)).map(|entry| &entry.value)
     }
 
     /// The labelled blocks under `key`, as `(label, body)`: `key "a" {…}`, `{"key": {"a": {…}}}` and
     /// `{"key": [{"a": {…}}]}` all give `("a", …)`. Values that are no objects are skipped.
     pub fn labelled<'a>(&'a self, key: &'a str) -> Vec<&'a Entry> {
-        self.values(key)
-            .flat_map(Value::objects)
-            .flat_map(|object| object.entries.iter())
-            .collect()
+        self.values(key).flat_map(Value::objects).flat_map(|object| object.entries.iter()).collect()
     }
 }
 
@@ -121,7 +111,5 @@ impl Value {
 
 /// Whether two keys are the same key. Compat: the reference folds case (`Name`, `name`, `NAME`).
 pub fn same_key(a: &str, b: &str) -> bool {
-    a == b
-        || a.eq_ignore_ascii_case(b)
-        || (!a.is_ascii() || !b.is_ascii()) && a.to_lowercase() == b.to_lowercase()
+    a == b || a.eq_ignore_ascii_case(b) || (!a.is_ascii() || !b.is_ascii()) && a.to_lowercase() == b.to_lowercase()
 }

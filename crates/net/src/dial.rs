@@ -49,11 +49,7 @@ pub async fn tcp(address: &str, timeout: Option<Duration>) -> Result<Stream, Dia
             }
         }
     }
-    Err(first_failure.unwrap_or(DialError {
-        network: "tcp",
-        address: None,
-        cause: DialCause::NoAddress,
-    }))
+    Err(first_failure.unwrap_or(DialError { network: "tcp", address: None, cause: DialCause::NoAddress }))
 }
 
 /// Connects to a Unix socket.
@@ -90,20 +86,12 @@ pub async fn udp(address: &str, timeout: Option<Duration>) -> Result<UdpSocket, 
             }
         }
     }
-    Err(first_failure.unwrap_or(DialError {
-        network: "udp",
-        address: None,
-        cause: DialCause::NoAddress,
-    }))
+    Err(first_failure.unwrap_or(DialError { network: "udp", address: None, cause: DialCause::NoAddress }))
 }
 
 /// Go shows the address it connected to, but keeps an empty host empty.
 fn shown(address: &str, target: SocketAddr) -> String {
-    if address.starts_with(':') {
-        format!(":{}", target.port())
-    } else {
-        target.to_string()
-    }
+    if address.starts_with(':') { format!(":{}", target.port()) } else { target.to_string() }
 }
 
 async fn within<F: Future>(limit: Option<Duration>, work: F) -> Option<F::Output> {
@@ -118,11 +106,7 @@ async fn resolve_until(
     address: &str,
     deadline: Option<Instant>,
 ) -> Result<Vec<SocketAddr>, DialError> {
-    let fail = |cause| DialError {
-        network,
-        address: None,
-        cause,
-    };
+    let fail = |cause| DialError { network, address: None, cause };
     let (host, port) = split_host_port(address).map_err(fail)?;
     let port = port_number(network, port).map_err(fail)?;
     if host.is_empty() {
@@ -132,11 +116,7 @@ async fn resolve_until(
         return Ok(vec![SocketAddr::from((ip, port))]);
     }
     if !is_domain_name(host) {
-        return Err(fail(DialCause::Lookup {
-            host: host.to_owned(),
-            server: None,
-            reason: "no such host",
-        }));
+        return Err(fail(DialCause::Lookup { host: host.to_owned(), server: None, reason: "no such host" }));
     }
     let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
     let reason = match within(left, lookup_host((host, port))).await {
@@ -150,20 +130,12 @@ async fn resolve_until(
         Some(Err(error)) => lookup_reason(&error),
         None => "i/o timeout",
     };
-    Err(fail(DialCause::Lookup {
-        host: host.to_owned(),
-        server: first_name_server().await,
-        reason,
-    }))
+    Err(fail(DialCause::Lookup { host: host.to_owned(), server: first_name_server().await, reason }))
 }
 
 /// getaddrinfo's verdict arrives only as text.
 fn lookup_reason(error: &io::Error) -> &'static str {
-    if error.to_string().contains("Temporary failure") {
-        "server misbehaving"
-    } else {
-        "no such host"
-    }
+    if error.to_string().contains("Temporary failure") { "server misbehaving" } else { "no such host" }
 }
 
 /// The server a lookup error names; which one answered is not known, so it is the first.
@@ -184,17 +156,10 @@ async fn first_name_server() -> Option<String> {
 
 /// Splits `host:port` and `[v6]:port` by Go's rules.
 pub fn split_host_port(address: &str) -> Result<(&str, &str), DialCause> {
-    let bad = |reason| DialCause::Address {
-        address: address.to_owned(),
-        reason,
-    };
-    let colon = address
-        .rfind(':')
-        .ok_or_else(|| bad("missing port in address"))?;
+    let bad = |reason| DialCause::Address { address: address.to_owned(), reason };
+    let colon = address.rfind(':').ok_or_else(|| bad("missing port in address"))?;
     let (host, opened, closed) = if address.starts_with('[') {
-        let end = address
-            .find(']')
-            .ok_or_else(|| bad("missing ']' in address"))?;
+        let end = address.find(']').ok_or_else(|| bad("missing ']' in address"))?;
         if end + 1 == address.len() {
             return Err(bad("missing port in address"));
         }
@@ -229,10 +194,7 @@ fn port_number(network: &'static str, port: &str) -> Result<u16, DialCause> {
     let digits = port.strip_prefix(['-', '+']).unwrap_or(port);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         let unsigned = port.strip_prefix('+').unwrap_or(port);
-        return unsigned.parse().map_err(|_| DialCause::Address {
-            address: port.to_owned(),
-            reason: "invalid port",
-        });
+        return unsigned.parse().map_err(|_| DialCause::Address { address: port.to_owned(), reason: "invalid port" });
     }
     // The names that Go knows without asking the system.
     let known = match (network, port.to_ascii_lowercase().as_str()) {
@@ -253,11 +215,7 @@ fn port_number(network: &'static str, port: &str) -> Result<u16, DialCause> {
         ("tcp", "telnet") => Some(23),
         _ => None,
     };
-    known.ok_or_else(|| DialCause::Lookup {
-        host: format!("{network}/{port}"),
-        server: None,
-        reason: "unknown port",
-    })
+    known.ok_or_else(|| DialCause::Lookup { host: format!("{network}/{port}"), server: None, reason: "unknown port" })
 }
 
 /// Whether a host can be a name of the domain name system at all, by Go's rules.
@@ -270,14 +228,9 @@ fn is_domain_name(host: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     });
-    labels_fit
-        && bare
-            .bytes()
-            .any(|byte| byte != b'.' && !byte.is_ascii_digit())
+    labels_fit && bare.bytes().any(|byte| byte != b'.' && !byte.is_ascii_digit())
 }
 
 /// Why no connection came about; displays as Go's `net.OpError`.
@@ -292,26 +245,15 @@ pub struct DialError {
 #[derive(Debug)]
 pub enum DialCause {
     Connect(io::Error),
-    Lookup {
-        host: String,
-        server: Option<String>,
-        reason: &'static str,
-    },
-    Address {
-        address: String,
-        reason: &'static str,
-    },
+    Lookup { host: String, server: Option<String>, reason: &'static str },
+    Address { address: String, reason: &'static str },
     NoAddress,
     Timeout,
 }
 
 impl DialError {
     fn at(network: &'static str, address: String, error: io::Error) -> DialError {
-        DialError {
-            network,
-            address: Some(address),
-            cause: DialCause::Connect(error),
-        }
+        DialError { network, address: Some(address), cause: DialCause::Connect(error) }
     }
 
     pub fn is_timeout(&self) -> bool {
@@ -340,16 +282,10 @@ impl fmt::Display for DialCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DialCause::Connect(error) => write!(f, "connect: {}", go_text::reason(error)),
-            DialCause::Lookup {
-                host,
-                server: Some(server),
-                reason,
-            } => write!(f, "lookup {host} on {server}: {reason}"),
-            DialCause::Lookup {
-                host,
-                server: None,
-                reason,
-            } => write!(f, "lookup {host}: {reason}"),
+            DialCause::Lookup { host, server: Some(server), reason } => {
+                write!(f, "lookup {host} on {server}: {reason}")
+            }
+            DialCause::Lookup { host, server: None, reason } => write!(f, "lookup {host}: {reason}"),
             DialCause::Address { address, reason } => write!(f, "address {address}: {reason}"),
             DialCause::NoAddress => f.write_str("missing address"),
             DialCause::Timeout => f.write_str("i/o timeout"),
@@ -410,18 +346,9 @@ impl Socket {
     fn from_tcp(stream: TcpStream) -> Socket {
         // Requests are small and awaited; a failure to set this only costs latency.
         let _ = stream.set_nodelay(true);
-        let end =
-            |address: io::Result<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
-        let route = format!(
-            "tcp {}->{}",
-            end(stream.local_addr()),
-            end(stream.peer_addr())
-        );
-        Socket {
-            inner: Inner::Tcp(stream),
-            route,
-            first: FirstBytes::default(),
-        }
+        let end = |address: io::Result<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+        let route = format!("tcp {}->{}", end(stream.local_addr()), end(stream.peer_addr()));
+        Socket { inner: Inner::Tcp(stream), route, first: FirstBytes::default() }
     }
 
     /// Up to five bytes that the peer sent first.
@@ -436,19 +363,12 @@ impl Socket {
 
 /// An error of a read or write in Go's words; the kind stays.
 pub fn operation_error(operation: &str, route: &str, error: io::Error) -> io::Error {
-    let text = format!(
-        "{operation} {route}: {operation}: {}",
-        go_text::reason(&error)
-    );
+    let text = format!("{operation} {route}: {operation}: {}", go_text::reason(&error));
     io::Error::new(error.kind(), text)
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let this = &mut *self;
         let polled = match &mut this.inner {
@@ -467,11 +387,7 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = match &mut self.inner {
             Inner::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Inner::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -495,11 +411,7 @@ impl AsyncWrite for Socket {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -508,11 +420,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -551,50 +459,18 @@ mod tests {
     /// The expectations were read off the reference's TCP checks.
     #[tokio::test]
     async fn addresses_fail_in_gos_words() {
-        check(
-            "127.0.0.1:1",
-            "dial tcp 127.0.0.1:1: connect: connection refused",
-        )
-        .await;
+        check("127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused").await;
         check(":1", "dial tcp :1: connect: connection refused").await;
-        check(
-            "[127.0.0.1]:1",
-            "dial tcp 127.0.0.1:1: connect: connection refused",
-        )
-        .await;
-        check(
-            "127.0.0.1",
-            "dial tcp: address 127.0.0.1: missing port in address",
-        )
-        .await;
+        check("[127.0.0.1]:1", "dial tcp 127.0.0.1:1: connect: connection refused").await;
+        check("127.0.0.1", "dial tcp: address 127.0.0.1: missing port in address").await;
         check("foo", "dial tcp: address foo: missing port in address").await;
         check("::1", "dial tcp: address ::1: too many colons in address").await;
         check("[::1]", "dial tcp: address [::1]: missing port in address").await;
-        check(
-            "[::1:80",
-            "dial tcp: address [::1:80: missing ']' in address",
-        )
-        .await;
-        check(
-            "[::1]x:80",
-            "dial tcp: address [::1]x:80: missing port in address",
-        )
-        .await;
-        check(
-            "x]:80",
-            "dial tcp: address x]:80: unexpected ']' in address",
-        )
-        .await;
-        check(
-            "[ab[c]:80",
-            "dial tcp: address [ab[c]:80: unexpected '[' in address",
-        )
-        .await;
-        check(
-            "127.0.0.1:http1",
-            "dial tcp: lookup tcp/http1: unknown port",
-        )
-        .await;
+        check("[::1:80", "dial tcp: address [::1:80: missing ']' in address").await;
+        check("[::1]x:80", "dial tcp: address [::1]x:80: missing port in address").await;
+        check("x]:80", "dial tcp: address x]:80: unexpected ']' in address").await;
+        check("[ab[c]:80", "dial tcp: address [ab[c]:80: unexpected '[' in address").await;
+        check("127.0.0.1:http1", "dial tcp: lookup tcp/http1: unknown port").await;
         check("127.0.0.1:99999", "dial tcp: address 99999: invalid port").await;
         check("127.0.0.1:-1", "dial tcp: address -1: invalid port").await;
         check("a b:80", "dial tcp: lookup a b: no such host").await;
@@ -613,9 +489,6 @@ mod tests {
     #[tokio::test]
     async fn a_missing_unix_socket_is_named() {
         let error = unix(Path::new("/no/such.sock")).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "dial unix /no/such.sock: connect: no such file or directory"
-        );
+        assert_eq!(error.to_string(), "dial unix /no/such.sock: connect: no such file or directory");
     }
 }

@@ -16,9 +16,7 @@ pub fn reason(error: &io::Error) -> String {
     let mut letters = bare.chars();
     match (letters.next(), letters.next()) {
         // Go keeps abbreviations such as `RFS specific error`, but starts words in lower case.
-        (Some(first), Some(second))
-            if first.is_ascii_uppercase() && second.is_ascii_lowercase() =>
-        {
+        (Some(first), Some(second)) if first.is_ascii_uppercase() && second.is_ascii_lowercase() => {
             format!("{}{}", first.to_ascii_lowercase(), &bare[1..])
         }
         _ => bare.to_owned(),
@@ -74,18 +72,9 @@ mod tests {
 
     #[test]
     fn system_errors_read_as_in_go() {
-        assert_eq!(
-            reason(&io::Error::from_raw_os_error(111)),
-            "connection refused"
-        );
-        assert_eq!(
-            reason(&io::Error::from_raw_os_error(2)),
-            "no such file or directory"
-        );
-        assert_eq!(
-            reason(&io::Error::from_raw_os_error(101)),
-            "network is unreachable"
-        );
+        assert_eq!(reason(&io::Error::from_raw_os_error(111)), "connection refused");
+        assert_eq!(reason(&io::Error::from_raw_os_error(2)), "no such file or directory");
+        assert_eq!(reason(&io::Error::from_raw_os_error(101)), "network is unreachable");
         assert_eq!(reason(&io::Error::other("own words")), "own words");
     }
 

@@ -15,9 +15,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::{AlertDescription, CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use crate::dial::Stream;
@@ -93,26 +91,21 @@ impl Settings {
     pub fn when_needed(&self) -> ClientConfig {
         ClientConfig {
             server_name: self.server_name.clone().filter(|name| !name.is_empty()),
-            shared: Arc::new(Shared {
-                settings: self.clone(),
-                read: OnceLock::new(),
-            }),
+            shared: Arc::new(Shared { settings: self.clone(), read: OnceLock::new() }),
         }
     }
 
     fn read(&self) -> Result<Arc<rustls::ClientConfig>, SettingsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let algorithms = provider.signature_verification_algorithms;
-        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let verifier: Arc<dyn ServerCertVerifier> = if self.skip_verify {
             Arc::new(AnyCertificate { algorithms })
         } else {
             Arc::new(GoVerifier::new(self.roots()?, provider)?)
         };
-        let builder = builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match (&self.cert_file, &self.key_file) {
             (None, None) => builder.with_no_client_auth(),
             (Some(cert), Some(key)) => {
@@ -128,8 +121,7 @@ impl Settings {
     fn roots(&self) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
         let mut roots = Vec::new();
         if let Some(file) = &self.ca_file {
-            let pem = read_bounded(file)
-                .map_err(|error| SettingsError::CaFile(open_error(file, &error)))?;
+            let pem = read_bounded(file).map_err(|error| SettingsError::CaFile(open_error(file, &error)))?;
             let found = certificates(&pem);
             if found.is_empty() {
                 return Err(SettingsError::CaPem(file.display().to_string()));
@@ -139,10 +131,7 @@ impl Settings {
         if let Some(directory) = &self.ca_path {
             let fail = |error: &io::Error| SettingsError::CaPath(open_error(directory, error));
             let mut files = Vec::new();
-            for entry in fs::read_dir(directory)
-                .map_err(|error| fail(&error))?
-                .take(CA_FILES_MAX)
-            {
+            for entry in fs::read_dir(directory).map_err(|error| fail(&error))?.take(CA_FILES_MAX) {
                 let path = entry.map_err(|error| fail(&error))?.path();
                 if path.is_file() {
                     files.push(path);
@@ -150,8 +139,7 @@ impl Settings {
             }
             files.sort();
             for file in files {
-                let pem = read_bounded(&file)
-                    .map_err(|error| SettingsError::CaPath(open_error(&file, &error)))?;
+                let pem = read_bounded(&file).map_err(|error| SettingsError::CaPath(open_error(&file, &error)))?;
                 let found = certificates(&pem);
                 if found.is_empty() {
                     return Err(SettingsError::CaPem(file.display().to_string()));
@@ -180,77 +168,53 @@ fn open_error(path: &Path, error: &io::Error) -> String {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::Read::read_to_end(
-        &mut io::Read::take(fs::File::open(path)?, PEM_BYTES_MAX),
-        &mut bytes,
-    )?;
+    io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, PEM_BYTES_MAX), &mut bytes)?;
     Ok(bytes)
 }
 
 fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    rustls_pemfile::certs(&mut &*pem)
-        .filter_map(Result::ok)
-        .collect()
+    rustls_pemfile::certs(&mut &*pem).filter_map(Result::ok).collect()
 }
 
 fn read_identity(
     cert: &Path,
     key: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SettingsError> {
-    let open = |path: &Path| {
-        read_bounded(path).map_err(|error| SettingsError::Identity(open_error(path, &error)))
-    };
+    let open = |path: &Path| read_bounded(path).map_err(|error| SettingsError::Identity(open_error(path, &error)));
     let chain = certificates(&open(cert)?);
     if chain.is_empty() {
-        return Err(SettingsError::Identity(
-            "tls: failed to find any PEM data in certificate input".to_owned(),
-        ));
+        return Err(SettingsError::Identity("tls: failed to find any PEM data in certificate input".to_owned()));
     }
     let key = rustls_pemfile::private_key(&mut &*open(key)?)
         .ok()
         .flatten()
-        .ok_or_else(|| {
-            SettingsError::Identity("tls: failed to find any PEM data in key input".to_owned())
-        })?;
+        .ok_or_else(|| SettingsError::Identity("tls: failed to find any PEM data in key input".to_owned()))?;
     Ok((chain, key))
 }
 
 impl ClientConfig {
     /// The same trust and identity, expecting another name.
     pub fn with_server_name(&self, name: Option<String>) -> ClientConfig {
-        ClientConfig {
-            shared: Arc::clone(&self.shared),
-            server_name: name.filter(|name| !name.is_empty()),
-        }
+        ClientConfig { shared: Arc::clone(&self.shared), server_name: name.filter(|name| !name.is_empty()) }
     }
 
     /// Shakes hands over a fresh connection. `host` is the dialled one, without port or brackets.
-    pub async fn connect(
-        &self,
-        stream: Stream,
-        host: &str,
-        timeout: Option<Duration>,
-    ) -> Result<Stream, TlsError> {
+    pub async fn connect(&self, stream: Stream, host: &str, timeout: Option<Duration>) -> Result<Stream, TlsError> {
         let expected = self.server_name.as_deref().unwrap_or(host);
         let Stream::Plain(socket) = stream else {
             return Err(TlsError::Io("tls: already encrypted".to_owned()));
         };
-        let name = ServerName::try_from(expected.to_owned())
-            .map_err(|_| TlsError::Name(expected.to_owned()))?;
+        let name = ServerName::try_from(expected.to_owned()).map_err(|_| TlsError::Name(expected.to_owned()))?;
         let handshake = async {
-            let config = self
-                .rustls()
-                .await
-                .map_err(|error| TlsError::Io(error.to_string()))?;
+            let config = self.rustls().await.map_err(|error| TlsError::Io(error.to_string()))?;
             let connecting = TlsConnector::from(config).connect(name, socket);
-            connecting.into_fallible().await.map_err(|(error, socket)| {
-                TlsError::from_handshake(&error, socket.first_bytes(), expected)
-            })
+            connecting
+                .into_fallible()
+                .await
+                .map_err(|(error, socket)| TlsError::from_handshake(&error, socket.first_bytes(), expected))
         };
         let shaken = match timeout {
-            Some(limit) => tokio::time::timeout(limit, handshake)
-                .await
-                .map_err(|_| TlsError::Timeout)?,
+            Some(limit) => tokio::time::timeout(limit, handshake).await.map_err(|_| TlsError::Timeout)?,
             None => handshake.await,
         };
         Ok(Stream::Tls(Box::new(shaken?)))
@@ -297,12 +261,8 @@ impl TlsError {
 
     fn from_rustls(error: &rustls::Error, first: &[u8], expected: &str) -> TlsError {
         match error {
-            rustls::Error::InvalidMessage(_) => TlsError::NotTls {
-                http: first.starts_with(b"HTTP/"),
-            },
-            rustls::Error::InvalidCertificate(reason) => {
-                TlsError::Verification(x509_text(reason, expected))
-            }
+            rustls::Error::InvalidMessage(_) => TlsError::NotTls { http: first.starts_with(b"HTTP/") },
+            rustls::Error::InvalidCertificate(reason) => TlsError::Verification(x509_text(reason, expected)),
             rustls::Error::AlertReceived(alert) => TlsError::Alert(alert_text(*alert)),
             other => TlsError::Io(format!("tls: {other}")),
         }
@@ -312,9 +272,7 @@ impl TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsError::NotTls { .. } => {
-                f.write_str("tls: first record does not look like a TLS handshake")
-            }
+            TlsError::NotTls { .. } => f.write_str("tls: first record does not look like a TLS handshake"),
             TlsError::Verification(reason) => {
                 write!(f, "tls: failed to verify certificate: {reason}")
             }
@@ -339,25 +297,19 @@ pub fn io_error_text(error: &io::Error) -> String {
 }
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
 }
 
 fn x509_text(reason: &CertificateError, expected: &str) -> String {
     match reason {
-        CertificateError::UnknownIssuer => {
-            "x509: certificate signed by unknown authority".to_owned()
-        }
+        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
         CertificateError::Expired => "x509: certificate has expired or is not yet valid".to_owned(),
         CertificateError::ExpiredContext { time, not_after } => format!(
             "x509: certificate has expired or is not yet valid: current time {} is after {}",
             rfc3339(*time),
             rfc3339(*not_after)
         ),
-        CertificateError::NotValidYet => {
-            "x509: certificate has expired or is not yet valid".to_owned()
-        }
+        CertificateError::NotValidYet => "x509: certificate has expired or is not yet valid".to_owned(),
         CertificateError::NotValidYetContext { time, not_before } => format!(
             "x509: certificate has expired or is not yet valid: current time {} is before {}",
             rfc3339(*time),
@@ -366,13 +318,9 @@ fn x509_text(reason: &CertificateError, expected: &str) -> String {
         CertificateError::NotValidForName => {
             format!("x509: certificate is not valid for any names, but wanted to match {expected}")
         }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            name_mismatch_text(presented, expected)
-        }
+        CertificateError::NotValidForNameContext { presented, .. } => name_mismatch_text(presented, expected),
         CertificateError::BadEncoding => "x509: malformed certificate".to_owned(),
-        CertificateError::BadSignature => {
-            "x509: certificate signed by unknown authority".to_owned()
-        }
+        CertificateError::BadSignature => "x509: certificate signed by unknown authority".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "x509: certificate specifies an incompatible key usage".to_owned()
         }
@@ -384,37 +332,23 @@ fn x509_text(reason: &CertificateError, expected: &str) -> String {
 /// `presented` holds entries such as `DnsName("a.example")` and `IpAddress(127.0.0.1)`, the verifier's debug form.
 fn name_mismatch_text(presented: &[String], expected: &str) -> String {
     let inside = |entry: &String, kind: &str| {
-        let rest = entry
-            .strip_prefix(kind)?
-            .strip_prefix('(')?
-            .strip_suffix(')')?;
+        let rest = entry.strip_prefix(kind)?.strip_prefix('(')?.strip_suffix(')')?;
         Some(rest.trim_matches('"').to_owned())
     };
     let (names, nothing) = if expected.parse::<std::net::IpAddr>().is_ok() {
-        let ips: Vec<String> = presented
-            .iter()
-            .filter_map(|entry| inside(entry, "IpAddress"))
-            .collect();
-        let nothing = format!(
-            "x509: cannot validate certificate for {expected} because it doesn't contain any IP SANs"
-        );
+        let ips: Vec<String> = presented.iter().filter_map(|entry| inside(entry, "IpAddress")).collect();
+        let nothing =
+            format!("x509: cannot validate certificate for {expected} because it doesn't contain any IP SANs");
         (ips, nothing)
     } else {
-        let names: Vec<String> = presented
-            .iter()
-            .filter_map(|entry| inside(entry, "DnsName"))
-            .collect();
-        let nothing =
-            format!("x509: certificate is not valid for any names, but wanted to match {expected}");
+        let names: Vec<String> = presented.iter().filter_map(|entry| inside(entry, "DnsName")).collect();
+        let nothing = format!("x509: certificate is not valid for any names, but wanted to match {expected}");
         (names, nothing)
     };
     if names.is_empty() {
         nothing
     } else {
-        format!(
-            "x509: certificate is valid for {}, not {expected}",
-            names.join(", ")
-        )
+        format!("x509: certificate is valid for {}, not {expected}", names.join(", "))
     }
 }
 
@@ -426,23 +360,13 @@ fn rfc3339(time: UnixTime) -> String {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 fn alert_text(alert: AlertDescription) -> String {
@@ -488,10 +412,7 @@ struct GoVerifier {
 }
 
 impl GoVerifier {
-    fn new(
-        roots: Vec<CertificateDer<'static>>,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<GoVerifier, SettingsError> {
+    fn new(roots: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<GoVerifier, SettingsError> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.iter().cloned());
         let algorithms = provider.signature_verification_algorithms;
@@ -503,11 +424,7 @@ impl GoVerifier {
                 .map_err(|error| SettingsError::Identity(error.to_string()))?;
             Some(built)
         };
-        Ok(GoVerifier {
-            webpki,
-            roots,
-            algorithms,
-        })
+        Ok(GoVerifier { webpki, roots, algorithms })
     }
 }
 
@@ -522,32 +439,20 @@ impl ServerCertVerifier for GoVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let unknown = || rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let verdict = match &self.webpki {
-            Some(webpki) => webpki.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
+            Some(webpki) => webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             None => Err(unknown()),
         };
         // A chain of one that is marked as an authority is refused before its name is looked at. Go looks at the
         // name first, then at the chain, and accepts a certificate that is itself a root.
         if !matches!(
             &verdict,
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::Other(_)
-            ))
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
         ) {
             return verdict;
         }
         let parsed = rustls::server::ParsedCertificate::try_from(end_entity)?;
         rustls::client::verify_server_name(&parsed, server_name)?;
-        if self
-            .roots
-            .iter()
-            .any(|root| root.as_ref() == end_entity.as_ref())
-        {
+        if self.roots.iter().any(|root| root.as_ref() == end_entity.as_ref()) {
             return Ok(ServerCertVerified::assertion());
         }
         match verdict {

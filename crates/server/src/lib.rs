@@ -19,7 +19,7 @@ mod watch;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use acl::Authorizer;
@@ -38,10 +38,10 @@ pub use replica::Stats;
 pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, SharedAnswer};
 pub use crate::watch::{Registration, Registry, Signal, Woken};
 
-/// Writes that wait for the replica's thread at most; beyond this they are refused at once.
-const QUEUE_MAX: usize = 16 * 1024;
-/// And so many bytes of them.
+/// Bytes of requests that wait for the replica's thread at most; beyond this they are refused at once.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// What a request counts for at least, so that the bound on bytes is one on their number too (16,384).
+const REQUEST_BYTES_MIN: usize = 4 << 10;
 /// How long a write waits for its answer.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 
@@ -80,7 +80,7 @@ pub struct RaftPeer {
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
-    inbox: SyncSender<Request>,
+    inbox: Sender<Request>,
 }
 
 /// What the replica's thread and its readers share.
@@ -99,8 +99,7 @@ pub(crate) struct Shared {
 
 /// What the replica's thread is asked to do.
 pub(crate) enum Request {
-    /// Boxed, since the inbox has a place for each request that it could hold.
-    Write(Box<Write>),
+    Write(Write),
     Renew {
         id: String,
         answer: oneshot::Sender<Result<Option<Arc<Session>>, Error>>,
@@ -121,6 +120,11 @@ pub(crate) enum Request {
 impl Request {
     fn bytes(&self) -> usize {
         if let Request::Write(write) = self { write.data.len() } else { 0 }
+    }
+
+    /// What it counts for while it waits.
+    fn weight(&self) -> usize {
+        if matches!(self, Request::Stop) { 0 } else { self.bytes().max(REQUEST_BYTES_MIN) }
     }
 }
 
@@ -179,7 +183,7 @@ impl Server {
         metrics::counter!("consul.raft.state.candidate").increment(1);
         metrics::counter!("consul.raft.state.leader").increment(1);
         let registry = Arc::new(Registry::default());
-        let (inbox, requests) = std::sync::mpsc::sync_channel(QUEUE_MAX);
+        let (inbox, requests) = std::sync::mpsc::channel();
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(replica.state().clone()),
             stats: ArcSwap::from_pointee(replica.stats()),
@@ -276,16 +280,9 @@ impl Server {
         // What is in the log must be readable for ever: nothing goes in that does not come out again.
         codec::decode(&data).map_err(unfit)?;
         let (answer, outcome) = oneshot::channel();
-        let (size, locks, metric) = (data.len(), Locks::of(&command), metric(&command));
+        let (locks, metric) = (Locks::of(&command), metric(&command));
         drop(command);
-        if self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed) > QUEUE_BYTES_MAX {
-            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
-            return Err(Error::Busy);
-        }
-        if let Err(error) = self.send(Request::Write(Box::new(Write { data, locks, answer }))) {
-            self.shared.queued_bytes.fetch_sub(size, Ordering::Relaxed);
-            return Err(error);
-        }
+        self.send(Request::Write(Write { data, locks, answer }))?;
         let outcome = self.await_answer(outcome).await??;
         turn::record_ms("consul.raft.commitTime", started);
         if let Some(metric) = metric {
@@ -349,9 +346,14 @@ impl Server {
     }
 
     fn send(&self, request: Request) -> Result<(), Error> {
-        self.inbox.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::NoLeader,
+        let weight = request.weight();
+        if self.shared.queued_bytes.fetch_add(weight, Ordering::Relaxed) > QUEUE_BYTES_MAX {
+            self.shared.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            return Err(Error::Busy);
+        }
+        self.inbox.send(request).map_err(|_| {
+            self.shared.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            Error::NoLeader
         })
     }
 

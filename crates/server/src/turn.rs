@@ -96,8 +96,9 @@ impl Turning {
 
     /// Takes a request in; says whether to go on.
     fn take(&mut self, request: Request, at: Moment) -> bool {
+        self.shared.queued_bytes.fetch_sub(request.weight(), Ordering::Relaxed);
         match request {
-            Request::Write(write) => self.propose(*write, at),
+            Request::Write(write) => self.propose(write, at),
             Request::Renew { id, answer } => {
                 let renewed = match &mut self.replica {
                     Some(replica) => Ok(replica.renew(&id, at)),
@@ -115,7 +116,6 @@ impl Turning {
     }
 
     fn propose(&mut self, write: Write, at: Moment) {
-        self.shared.queued_bytes.fetch_sub(write.data.len(), Ordering::Relaxed);
         let Some(replica) = &mut self.replica else {
             let _ = write.answer.send(Err(self.fenced.clone().unwrap_or(Error::NoLeader)));
             return;

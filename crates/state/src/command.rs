@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// A change of state, ready to be replicated.
+#[expect(clippy::large_enum_variant, reason = "commands move few times; payloads stay plain values to match on")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Register(catalog::RegisterRequest),

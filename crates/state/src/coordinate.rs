@@ -25,7 +25,7 @@ pub struct Coordinate {
 
 /// A Vivaldi coordinate with height (seconds).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename = "coordinate.Coordinate", rename_all = "PascalCase")]
 pub struct Coord {
     #[serde(default)]
     pub vec: Vec<f64>,

@@ -43,8 +43,9 @@ pub fn validate(event: &UserEvent) -> Result<(), String> {
     }
     for (what, filter) in [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)]
     {
-        if let Err(error) = Regex::new(filter) {
-            return Err(format!("Invalid {what} filter: {error}"));
+        filter::check_pattern(filter).map_err(|error| format!("Invalid {what} filter: {error}"))?;
+        if Regex::new(filter).is_err() {
+            return Err(format!("Invalid {what} filter: error parsing regexp: expression too large: `{filter}`"));
         }
     }
     Ok(())

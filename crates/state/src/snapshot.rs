@@ -24,7 +24,7 @@ pub enum Record {
     /// Type 5.
     Tombstone(tombstone::Tombstone),
     /// Type 7.
-    PreparedQuery(prepared_query::PreparedQuery),
+    PreparedQuery(Box<prepared_query::PreparedQuery>),
     /// Type 9.
     Autopilot(autopilot::Config),
     /// Type 16: one row of the index table.
@@ -51,7 +51,7 @@ impl State {
         let kv = self.kv.below("").map(|entry| Record::Kv(kv::Entry::clone(entry)));
         let tombstones = self.tombstone.records().map(Record::Tombstone);
         let queries = self.prepared_query.iter();
-        let queries = queries.map(|query| Record::PreparedQuery(prepared_query::PreparedQuery::clone(query)));
+        let queries = queries.map(|query| Record::PreparedQuery(Box::new(prepared_query::PreparedQuery::clone(query))));
         let autopilot = self.autopilot.get().cloned().map(Record::Autopilot);
         let foreign = self.foreign.iter().cloned().map(Record::Foreign);
         let indexes = self.indexes.iter();
@@ -101,7 +101,7 @@ impl Restore {
                 state.kv.restore(entry, &mut state.indexes);
             }
             Record::Tombstone(stone) => state.tombstone.restore(stone, &mut state.indexes),
-            Record::PreparedQuery(query) => state.prepared_query.restore(query, &mut state.indexes),
+            Record::PreparedQuery(query) => state.prepared_query.restore(*query, &mut state.indexes),
             Record::Autopilot(config) => state.autopilot.restore(config, &mut state.indexes),
             Record::Index { name, value } => state.indexes.raise(&name, value),
             Record::Foreign(foreign) => state.foreign.push_back(foreign),

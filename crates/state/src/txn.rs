@@ -138,7 +138,8 @@ impl TxnRequest {
                 default_id(&mut op.service);
             }
             if let Some(op) = &mut op.check {
-                health::prepare_check(&mut op.check);
+                // Compat: here a check is not given the type that its definition implies.
+                health::default_id(&mut op.check);
             }
         }
         Ok(())

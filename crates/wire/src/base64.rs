@@ -44,11 +44,7 @@ fn read_group(text: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Result<bool, Co
     while count < 4 {
         let Some(&byte) = text.get(*at) else {
             // Compat: at the end of the text Go names the first byte of the unfinished group.
-            return if count == 0 {
-                Ok(false)
-            } else {
-                Err(CorruptInput { at: *at - count })
-            };
+            return if count == 0 { Ok(false) } else { Err(CorruptInput { at: *at - count }) };
         };
         *at += 1;
         match (value_of(byte), byte) {
@@ -81,11 +77,7 @@ fn read_padding(text: &[u8], at: &mut usize, count: usize) -> Result<(), Corrupt
         }
         skip_line_breaks(text, at);
     }
-    if *at < text.len() {
-        Err(CorruptInput { at: *at })
-    } else {
-        Ok(())
-    }
+    if *at < text.len() { Err(CorruptInput { at: *at }) } else { Ok(()) }
 }
 
 fn skip_line_breaks(text: &[u8], at: &mut usize) {
@@ -95,9 +87,7 @@ fn skip_line_breaks(text: &[u8], at: &mut usize) {
 }
 
 fn push_group(digits: [u8; 4], count: usize, out: &mut Vec<u8>) {
-    let bits = digits
-        .iter()
-        .fold(0u32, |bits, digit| bits << 6 | u32::from(*digit));
+    let bits = digits.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit));
     let [_, bytes @ ..] = bits.to_be_bytes();
     out.extend_from_slice(&bytes[..count - 1]);
 }
@@ -169,11 +159,7 @@ pub mod or_null {
     use serde::{Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        if bytes.is_empty() {
-            serializer.serialize_unit()
-        } else {
-            super::serialize(bytes, serializer)
-        }
+        if bytes.is_empty() { serializer.serialize_unit() } else { super::serialize(bytes, serializer) }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {

@@ -94,12 +94,7 @@ impl fmt::Display for ParseDurationError {
                 write!(f, "time: missing unit in duration {}", quote(text))
             }
             ParseDurationError::UnknownUnit { unit, text } => {
-                write!(
-                    f,
-                    "time: unknown unit {} in duration {}",
-                    quote(unit),
-                    quote(text)
-                )
+                write!(f, "time: unknown unit {} in duration {}", quote(unit), quote(text))
             }
         }
     }
@@ -129,9 +124,7 @@ pub(crate) fn quote(text: &str) -> String {
 const LIMIT: u64 = 1 << 63;
 
 fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
-    let invalid = || ParseDurationError::Invalid {
-        text: text.to_owned(),
-    };
+    let invalid = || ParseDurationError::Invalid { text: text.to_owned() };
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -146,10 +139,7 @@ fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
     let mut total: u64 = 0;
     while !rest.is_empty() {
         let (term, after) = parse_term(text, rest)?;
-        total = total
-            .checked_add(term)
-            .filter(|sum| *sum <= LIMIT)
-            .ok_or_else(invalid)?;
+        total = total.checked_add(term).filter(|sum| *sum <= LIMIT).ok_or_else(invalid)?;
         rest = after;
     }
     if negative {
@@ -160,9 +150,7 @@ fn parse(text: &str) -> Result<GoDuration, ParseDurationError> {
 
 /// Reads one number with its unit from the front of `rest`; answers nanoseconds and what follows.
 fn parse_term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), ParseDurationError> {
-    let invalid = || ParseDurationError::Invalid {
-        text: text.to_owned(),
-    };
+    let invalid = || ParseDurationError::Invalid { text: text.to_owned() };
     let (whole, after_whole) = leading_integer(rest).ok_or_else(invalid)?;
     let had_whole = after_whole.len() < rest.len();
     let (fraction, scale, after_number, had_fraction) = match after_whole.strip_prefix('.') {
@@ -175,32 +163,20 @@ fn parse_term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), ParseDura
     if !had_whole && !had_fraction {
         return Err(invalid());
     }
-    let unit_len = after_number
-        .bytes()
-        .position(|byte| byte == b'.' || byte.is_ascii_digit())
-        .unwrap_or(after_number.len());
+    let unit_len =
+        after_number.bytes().position(|byte| byte == b'.' || byte.is_ascii_digit()).unwrap_or(after_number.len());
     if unit_len == 0 {
-        return Err(ParseDurationError::MissingUnit {
-            text: text.to_owned(),
-        });
+        return Err(ParseDurationError::MissingUnit { text: text.to_owned() });
     }
     let (unit, after) = after_number.split_at(unit_len);
-    let unit_nanos = unit_nanos(unit).ok_or_else(|| ParseDurationError::UnknownUnit {
-        unit: unit.to_owned(),
-        text: text.to_owned(),
-    })?;
-    let mut nanos = whole
-        .checked_mul(unit_nanos)
-        .filter(|nanos| *nanos <= LIMIT)
-        .ok_or_else(invalid)?;
+    let unit_nanos = unit_nanos(unit)
+        .ok_or_else(|| ParseDurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() })?;
+    let mut nanos = whole.checked_mul(unit_nanos).filter(|nanos| *nanos <= LIMIT).ok_or_else(invalid)?;
     if fraction > 0 {
         // Compat: Go scales the fraction in floating point and truncates; the same order of operations gives the
         // same last digit.
         let part = (fraction as f64 * (unit_nanos as f64 / scale)) as u64;
-        nanos = nanos
-            .checked_add(part)
-            .filter(|nanos| *nanos <= LIMIT)
-            .ok_or_else(invalid)?;
+        nanos = nanos.checked_add(part).filter(|nanos| *nanos <= LIMIT).ok_or_else(invalid)?;
     }
     Ok((nanos, after))
 }
@@ -244,11 +220,7 @@ fn leading_fraction(text: &str) -> (u64, f64, &str) {
         if full {
             continue;
         }
-        let next = if value > (LIMIT - 1) / 10 {
-            LIMIT + 1
-        } else {
-            value * 10 + u64::from(byte - b'0')
-        };
+        let next = if value > (LIMIT - 1) / 10 { LIMIT + 1 } else { value * 10 + u64::from(byte - b'0') };
         if next > LIMIT {
             full = true;
             continue;
@@ -311,13 +283,9 @@ impl Serialize for GoDuration {
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(DurationVisitor {
-                empty_is_zero: false,
-            })
+            deserializer.deserialize_any(DurationVisitor { empty_is_zero: false })
         } else {
-            deserializer.deserialize_i64(DurationVisitor {
-                empty_is_zero: false,
-            })
+            deserializer.deserialize_i64(DurationVisitor { empty_is_zero: false })
         }
     }
 }
@@ -338,9 +306,7 @@ impl<'de> de::Visitor<'de> for DurationVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<GoDuration, E> {
-        i64::try_from(nanos)
-            .map(GoDuration)
-            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(nanos), &self))
+        i64::try_from(nanos).map(GoDuration).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(nanos), &self))
     }
 
     // Compat: Consul decodes a number into an interface first, so it is a float that Go then truncates.
@@ -379,10 +345,7 @@ impl<'de> de::Visitor<'de> for DurationVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<GoDuration, A::Error> {
-        while map
-            .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
-            .is_some()
-        {}
+        while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
         Ok(GoDuration(0))
     }
 }
@@ -394,11 +357,7 @@ pub mod as_string {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(span: &GoDuration, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(span)
-        } else {
-            span.serialize(serializer)
-        }
+        if serializer.is_human_readable() { serializer.collect_str(span) } else { span.serialize(serializer) }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
@@ -424,9 +383,7 @@ pub mod as_string_or_empty {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(DurationVisitor {
-                empty_is_zero: true,
-            })
+            deserializer.deserialize_any(DurationVisitor { empty_is_zero: true })
         } else {
             GoDuration::deserialize(deserializer)
         }
@@ -492,24 +449,15 @@ mod tests {
         check("1h5", "time: missing unit in duration \"1h5\"");
         check("5y", "time: unknown unit \"y\" in duration \"5y\"");
         check("1 day", "time: unknown unit \" day\" in duration \"1 day\"");
-        check(
-            "9223372036854775808ns",
-            "time: invalid duration \"9223372036854775808ns\"",
-        );
+        check("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\"");
         check("3000000h", "time: invalid duration \"3000000h\"");
-        check(
-            "5\u{e9}",
-            "time: unknown unit \"\\xc3\\xa9\" in duration \"5\\xc3\\xa9\"",
-        );
+        check("5\u{e9}", "time: unknown unit \"\\xc3\\xa9\" in duration \"5\\xc3\\xa9\"");
         check("a\"b\n", "time: invalid duration \"a\\\"b\\x0a\"");
     }
 
     #[test]
     fn units_are_what_they_say() {
-        assert_eq!(
-            GoDuration::parse("1h1m1s"),
-            Ok(GoDuration(HOUR + MINUTE + SECOND))
-        );
+        assert_eq!(GoDuration::parse("1h1m1s"), Ok(GoDuration(HOUR + MINUTE + SECOND)));
         assert_eq!(GoDuration(-5).to_std(), std::time::Duration::ZERO);
         assert_eq!(GoDuration::from_secs(i64::MAX), GoDuration(i64::MAX));
     }

@@ -8,10 +8,7 @@
 //! what an untrusted length promises, and bound their recursion.
 //! Not here: what the values mean (`state`), and which of them travel when (`net`, `server`).
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
 pub mod archive;
 pub mod base64;

@@ -73,11 +73,7 @@ impl MessageType {
 
     /// The type with this number; `None` with bit 128 set.
     pub const fn new(number: u8) -> Option<MessageType> {
-        if number & IGNORABLE == 0 {
-            Some(MessageType(number))
-        } else {
-            None
-        }
+        if number & IGNORABLE == 0 { Some(MessageType(number)) } else { None }
     }
 
     pub const fn number(self) -> u8 {
@@ -86,10 +82,7 @@ impl MessageType {
 
     /// The name that `consul snapshot inspect` prints, for the numbers that have one.
     pub fn name(self) -> Option<&'static str> {
-        NAMES
-            .get(usize::from(self.0))
-            .copied()
-            .filter(|name| !name.is_empty())
+        NAMES.get(usize::from(self.0)).copied().filter(|name| !name.is_empty())
     }
 }
 
@@ -162,11 +155,7 @@ pub struct Record<'b> {
 /// Takes a record apart; `None` for no bytes at all.
 pub fn split(record: &[u8]) -> Option<Record<'_>> {
     let (first, body) = record.split_first()?;
-    Some(Record {
-        kind: MessageType(first & !IGNORABLE),
-        ignorable: first & IGNORABLE != 0,
-        body,
-    })
+    Some(Record { kind: MessageType(first & !IGNORABLE), ignorable: first & IGNORABLE != 0, body })
 }
 
 /// Puts a record together from a body that is encoded already.
@@ -178,10 +167,7 @@ pub fn join(kind: MessageType, body: &[u8]) -> Vec<u8> {
 }
 
 /// Puts a record together, encoding its body.
-pub fn encode<T: Serialize + ?Sized>(
-    kind: MessageType,
-    body: &T,
-) -> Result<Vec<u8>, msgpack::Error> {
+pub fn encode<T: Serialize + ?Sized>(kind: MessageType, body: &T) -> Result<Vec<u8>, msgpack::Error> {
     let mut record = vec![kind.0];
     msgpack::write_to(&mut record, body)?;
     Ok(record)
@@ -195,21 +181,10 @@ mod tests {
     fn records_come_apart_as_they_were_joined() {
         let record = join(MessageType::KVS, b"body");
         assert_eq!(record, b"\x02body");
-        assert_eq!(
-            split(&record),
-            Some(Record {
-                kind: MessageType::KVS,
-                ignorable: false,
-                body: b"body"
-            })
-        );
+        assert_eq!(split(&record), Some(Record { kind: MessageType::KVS, ignorable: false, body: b"body" }));
         assert_eq!(
             split(&[128 | 6, 0xc0]),
-            Some(Record {
-                kind: MessageType::COORDINATE_BATCH_UPDATE,
-                ignorable: true,
-                body: &[0xc0]
-            })
+            Some(Record { kind: MessageType::COORDINATE_BATCH_UPDATE, ignorable: true, body: &[0xc0] })
         );
         assert_eq!(split(&[]), None);
         assert_eq!(encode(MessageType::TOMBSTONE, "a"), Ok(vec![5, 0xa1, b'a']));
@@ -225,19 +200,10 @@ mod tests {
         ] {
             assert_eq!(kind.to_string(), name);
         }
-        assert_eq!(
-            MessageType::new(99).map(|kind| kind.to_string()),
-            Some("Unknown(99)".to_owned())
-        );
+        assert_eq!(MessageType::new(99).map(|kind| kind.to_string()), Some("Unknown(99)".to_owned()));
         assert_eq!(MessageType::new(200), None);
-        assert_eq!(
-            MessageType::UPDATE_VIRTUAL_IP.name(),
-            Some("UpdateManualVirtualIPRequestType")
-        );
-        assert_eq!(
-            MessageType::PEERING_TERMINATE_BY_ID.to_string(),
-            "Unknown(37)"
-        );
+        assert_eq!(MessageType::UPDATE_VIRTUAL_IP.name(), Some("UpdateManualVirtualIPRequestType"));
+        assert_eq!(MessageType::PEERING_TERMINATE_BY_ID.to_string(), "Unknown(37)");
         assert_eq!(MessageType::new(44).and_then(MessageType::name), None);
     }
 }

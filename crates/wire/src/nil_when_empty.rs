@@ -11,16 +11,10 @@ where
     for<'a> &'a T: IntoIterator,
     S: Serializer,
 {
-    if value.into_iter().next().is_none() {
-        serializer.serialize_unit()
-    } else {
-        value.serialize(serializer)
-    }
+    if value.into_iter().next().is_none() { serializer.serialize_unit() } else { value.serialize(serializer) }
 }
 
-pub fn deserialize<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+pub fn deserialize<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -44,31 +38,14 @@ mod tests {
     #[test]
     fn empty_is_null_in_both_formats() {
         let empty = Holder::default();
-        assert_eq!(
-            json::to_string(&empty).unwrap(),
-            r#"{"list":null,"map":null}"#
-        );
-        assert_eq!(
-            msgpack::to_vec(&empty).unwrap(),
-            b"\x82\xa4list\xc0\xa3map\xc0"
-        );
-        let full = Holder {
-            list: vec!["a".to_owned()],
-            map: BTreeMap::from([("k".to_owned(), 1)]),
-        };
+        assert_eq!(json::to_string(&empty).unwrap(), r#"{"list":null,"map":null}"#);
+        assert_eq!(msgpack::to_vec(&empty).unwrap(), b"\x82\xa4list\xc0\xa3map\xc0");
+        let full = Holder { list: vec!["a".to_owned()], map: BTreeMap::from([("k".to_owned(), 1)]) };
         let text = json::to_vec(&full).unwrap();
+        assert_eq!(json::from_slice::<Holder>(&text, json::Options::STRICT), Ok(full));
+        assert_eq!(msgpack::from_slice::<Holder>(b"\x82\xa4list\x90\xa3map\xc0"), Ok(empty));
         assert_eq!(
-            json::from_slice::<Holder>(&text, json::Options::STRICT),
-            Ok(full)
-        );
-        assert_eq!(
-            msgpack::from_slice::<Holder>(b"\x82\xa4list\x90\xa3map\xc0"),
-            Ok(empty)
-        );
-        assert_eq!(
-            json::from_slice::<Holder>(br#"{"list":5}"#, json::Options::STRICT)
-                .unwrap_err()
-                .to_string(),
+            json::from_slice::<Holder>(br#"{"list":5}"#, json::Options::STRICT).unwrap_err().to_string(),
             "json: cannot unmarshal number into Go struct field Holder.list of type []string"
         );
     }

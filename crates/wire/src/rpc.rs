@@ -35,11 +35,7 @@ pub struct ResponseHeader {
 pub struct Empty {}
 
 /// Appends a call to `out`.
-pub fn write_request<T: Serialize + ?Sized>(
-    out: &mut Vec<u8>,
-    header: &RequestHeader,
-    body: &T,
-) -> Result<(), Error> {
+pub fn write_request<T: Serialize + ?Sized>(out: &mut Vec<u8>, header: &RequestHeader, body: &T) -> Result<(), Error> {
     msgpack::write_to(out, header)?;
     msgpack::write_to(out, body)
 }
@@ -101,10 +97,7 @@ impl MessageScanner {
                     self.current = ValueScanner::new();
                 }
                 (Some(len), Some(header_len)) => {
-                    return Ok(Some(Extent {
-                        header_len,
-                        message_len: header_len + len,
-                    }));
+                    return Ok(Some(Extent { header_len, message_len: header_len + len }));
                 }
             }
         }
@@ -113,36 +106,19 @@ impl MessageScanner {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Empty, MAX_MESSAGE, MessageScanner, RequestHeader, ResponseHeader, write_request,
-        write_response,
-    };
+    use super::{Empty, MAX_MESSAGE, MessageScanner, RequestHeader, ResponseHeader, write_request, write_response};
     use crate::msgpack::{Error, from_slice};
 
     #[test]
     fn a_call_and_its_failure() {
         let mut out = Vec::new();
-        let request = RequestHeader {
-            service_method: "Status.Ping".to_owned(),
-            seq: 7,
-        };
+        let request = RequestHeader { service_method: "Status.Ping".to_owned(), seq: 7 };
         write_request(&mut out, &request, &Empty {}).unwrap();
         assert_eq!(
             hex::encode(&out),
-            concat!(
-                "82",
-                "a3536571",
-                "07",
-                "ad536572766963654d6574686f64",
-                "ab5374617475732e50696e67",
-                "80"
-            )
+            concat!("82", "a3536571", "07", "ad536572766963654d6574686f64", "ab5374617475732e50696e67", "80")
         );
-        let response = ResponseHeader {
-            error: "no".to_owned(),
-            seq: 7,
-            service_method: "Status.Ping".to_owned(),
-        };
+        let response = ResponseHeader { error: "no".to_owned(), seq: 7, service_method: "Status.Ping".to_owned() };
         let mut out = Vec::new();
         write_response(&mut out, &response, &Empty {}).unwrap();
         assert_eq!(
@@ -163,10 +139,7 @@ mod tests {
     #[test]
     fn messages_are_found_byte_by_byte() {
         let mut buffer = Vec::new();
-        let header = RequestHeader {
-            service_method: "KVS.Get".to_owned(),
-            seq: 1,
-        };
+        let header = RequestHeader { service_method: "KVS.Get".to_owned(), seq: 1 };
         write_request(&mut buffer, &header, &["a", "b"]).unwrap();
         let len = buffer.len();
         buffer.push(0x82);
@@ -177,10 +150,7 @@ mod tests {
         let extent = scanner.advance(&buffer).unwrap().unwrap();
         assert_eq!(extent.message_len, len);
         assert_eq!(from_slice(extent.header(&buffer)), Ok(header));
-        assert_eq!(
-            from_slice(extent.body(&buffer)),
-            Ok(vec!["a".to_owned(), "b".to_owned()])
-        );
+        assert_eq!(from_slice(extent.body(&buffer)), Ok(vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]

@@ -73,21 +73,13 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Writes the header at once.
     pub fn new(out: W, header: Header) -> Result<Writer<W>, Error> {
-        let mut writer = Writer {
-            out,
-            record: Vec::new(),
-            written: 0,
-        };
+        let mut writer = Writer { out, record: Vec::new(), written: 0 };
         msgpack::write_to(&mut writer.record, &header)?;
         writer.flush_record()?;
         Ok(writer)
     }
 
-    pub fn write<T: Serialize + ?Sized>(
-        &mut self,
-        kind: MessageType,
-        value: &T,
-    ) -> Result<(), Error> {
+    pub fn write<T: Serialize + ?Sized>(&mut self, kind: MessageType, value: &T) -> Result<(), Error> {
         self.record.push(kind.number());
         msgpack::write_to(&mut self.record, value)?;
         self.flush_record()
@@ -124,13 +116,7 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the header at once.
     pub fn new(input: R) -> Result<Reader<R>, Error> {
-        let mut reader = Reader {
-            input,
-            buffer: Vec::new(),
-            start: 0,
-            ended: false,
-            header: Header::default(),
-        };
+        let mut reader = Reader { input, buffer: Vec::new(), start: 0, ended: false, header: Header::default() };
         let header = reader.value()?;
         reader.header = msgpack::from_slice(&header)?;
         Ok(reader)
@@ -180,11 +166,7 @@ impl<R: Read> Reader<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let before = self.buffer.len();
-        let read = self
-            .input
-            .by_ref()
-            .take(CHUNK as u64)
-            .read_to_end(&mut self.buffer)?;
+        let read = self.input.by_ref().take(CHUNK as u64).read_to_end(&mut self.buffer)?;
         self.ended = read < CHUNK;
         Ok(self.buffer.len() > before)
     }
@@ -199,13 +181,8 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     /// The beginning of a state that the reference wrote.
-    const GOLDEN: &str = concat!(
-        "81a94c617374496e646578ccd5",
-        "10",
-        "82a34b6579a56e6f646573a556616c756505",
-        "02",
-        "81a34b6579a178"
-    );
+    const GOLDEN: &str =
+        concat!("81a94c617374496e646578ccd5", "10", "82a34b6579a56e6f646573a556616c756505", "02", "81a34b6579a178");
 
     #[test]
     fn reads_and_writes_records() {
@@ -244,19 +221,13 @@ mod tests {
             })
             .collect();
         assert_eq!(ends, [13, 32, golden.len()], "only between records");
-        assert!(matches!(
-            Reader::new(&[0x80, 0x80, 0xc0][..]).unwrap().next_record(),
-            Err(Error::UnknownType(128))
-        ));
+        assert!(matches!(Reader::new(&[0x80, 0x80, 0xc0][..]).unwrap().next_record(), Err(Error::UnknownType(128))));
     }
 
     #[test]
     fn a_record_that_promises_too_much_is_refused_at_once() {
         let bytes = [0x80, 2, 0xdb, 0xff, 0xff, 0xff, 0xff];
-        assert!(matches!(
-            Reader::new(&bytes[..]).unwrap().next_record(),
-            Err(Error::TooLarge)
-        ));
+        assert!(matches!(Reader::new(&bytes[..]).unwrap().next_record(), Err(Error::TooLarge)));
     }
 
     proptest! {

@@ -37,29 +37,17 @@ pub struct GoTime {
 
 impl GoTime {
     /// Go's zero time, 0001-01-01T00:00:00Z.
-    pub const ZERO: GoTime = GoTime {
-        seconds: -YEAR_ONE_TO_UNIX,
-        nanos: 0,
-        offset: None,
-    };
+    pub const ZERO: GoTime = GoTime { seconds: -YEAR_ONE_TO_UNIX, nanos: 0, offset: None };
 
     /// An instant in UTC; nanoseconds past a second are carried over.
     pub const fn from_unix(seconds: i64, nanos: u32) -> GoTime {
         let carry = (nanos / NANOS_PER_SECOND) as i64;
-        GoTime {
-            seconds: seconds.saturating_add(carry),
-            nanos: nanos % NANOS_PER_SECOND,
-            offset: None,
-        }
+        GoTime { seconds: seconds.saturating_add(carry), nanos: nanos % NANOS_PER_SECOND, offset: None }
     }
 
     pub const fn from_unix_nanos(nanos: i64) -> GoTime {
         let second = NANOS_PER_SECOND as i64;
-        GoTime {
-            seconds: nanos.div_euclid(second),
-            nanos: nanos.rem_euclid(second) as u32,
-            offset: None,
-        }
+        GoTime { seconds: nanos.div_euclid(second), nanos: nanos.rem_euclid(second) as u32, offset: None }
     }
 
     pub const fn is_zero(&self) -> bool {
@@ -76,8 +64,7 @@ impl GoTime {
 
     /// Nanoseconds since the Unix epoch, saturating outside the years 1678 to 2262.
     pub fn unix_nanos(&self) -> i64 {
-        let exact =
-            i128::from(self.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(self.nanos);
+        let exact = i128::from(self.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(self.nanos);
         i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
     }
 
@@ -87,10 +74,7 @@ impl GoTime {
         let second = i64::from(NANOS_PER_SECOND);
         let nanos = i64::from(self.nanos) + span.nanos().rem_euclid(second);
         GoTime {
-            seconds: self
-                .seconds
-                .saturating_add(span.nanos().div_euclid(second))
-                .saturating_add(nanos / second),
+            seconds: self.seconds.saturating_add(span.nanos().div_euclid(second)).saturating_add(nanos / second),
             nanos: u32::try_from(nanos % second).unwrap_or(0),
             offset: self.offset,
         }
@@ -98,8 +82,7 @@ impl GoTime {
 
     /// The span from `earlier` to this instant, saturating as Go's `Sub` does.
     pub fn since(&self, earlier: &GoTime) -> GoDuration {
-        let nanos = (i128::from(self.seconds) - i128::from(earlier.seconds))
-            * i128::from(NANOS_PER_SECOND)
+        let nanos = (i128::from(self.seconds) - i128::from(earlier.seconds)) * i128::from(NANOS_PER_SECOND)
             + i128::from(self.nanos)
             - i128::from(earlier.nanos);
         GoDuration(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
@@ -107,9 +90,7 @@ impl GoTime {
 
     /// Reads RFC 3339, with or without a fraction of a second.
     pub fn parse(text: &str) -> Result<GoTime, ParseTimeError> {
-        read_rfc3339(text).ok_or_else(|| ParseTimeError {
-            text: text.to_owned(),
-        })
+        read_rfc3339(text).ok_or_else(|| ParseTimeError { text: text.to_owned() })
     }
 
     /// The 15 bytes of Go's binary form, 16 when the offset has seconds.
@@ -118,11 +99,7 @@ impl GoTime {
             None => (VERSION_MINUTES, OFFSET_UTC, 0),
             Some(offset) => {
                 let seconds = i8::try_from(offset % 60).unwrap_or(0);
-                let version = if seconds == 0 {
-                    VERSION_MINUTES
-                } else {
-                    VERSION_SECONDS
-                };
+                let version = if seconds == 0 { VERSION_MINUTES } else { VERSION_SECONDS };
                 (version, i16::try_from(offset / 60).unwrap_or(0), seconds)
             }
         };
@@ -155,9 +132,7 @@ impl GoTime {
         let (nanos, rest) = rest.split_first_chunk::<4>().ok_or(invalid)?;
         let (minutes, rest) = rest.split_first_chunk::<2>().ok_or(invalid)?;
         let minutes = i16::from_be_bytes(*minutes);
-        let extra = rest
-            .first()
-            .map_or(0, |seconds| i32::from(seconds.cast_signed()));
+        let extra = rest.first().map_or(0, |seconds| i32::from(seconds.cast_signed()));
         let seconds = i64::from_be_bytes(*seconds).wrapping_sub(YEAR_ONE_TO_UNIX);
         let mut time = GoTime::from_unix(seconds, u32::from_be_bytes(*nanos));
         time.offset = (minutes != OFFSET_UTC).then(|| i32::from(minutes) * 60 + extra);
@@ -166,12 +141,8 @@ impl GoTime {
 
     /// Whether the year has four digits, which is all that RFC 3339 can say.
     fn is_printable(&self) -> bool {
-        let local = self
-            .seconds
-            .saturating_add(i64::from(self.offset.unwrap_or(0)));
-        (days_from_civil(0, 1, 1) * SECONDS_PER_DAY
-            ..days_from_civil(10_000, 1, 1) * SECONDS_PER_DAY)
-            .contains(&local)
+        let local = self.seconds.saturating_add(i64::from(self.offset.unwrap_or(0)));
+        (days_from_civil(0, 1, 1) * SECONDS_PER_DAY..days_from_civil(10_000, 1, 1) * SECONDS_PER_DAY).contains(&local)
     }
 }
 
@@ -210,10 +181,7 @@ pub struct ParseTimeError {
 impl fmt::Display for ParseTimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = quote(&self.text);
-        write!(
-            f,
-            "parsing time {text} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text} as \"2006\""
-        )
+        write!(f, "parsing time {text} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text} as \"2006\"")
     }
 }
 
@@ -252,26 +220,17 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {
-    let next = if month == 12 {
-        days_from_civil(year + 1, 1, 1)
-    } else {
-        days_from_civil(year, month + 1, 1)
-    };
+    let next = if month == 12 { days_from_civil(year + 1, 1, 1) } else { days_from_civil(year, month + 1, 1) };
     next - days_from_civil(year, month, 1)
 }
 
@@ -283,10 +242,7 @@ impl fmt::Display for GoTime {
         let (year, month, day) = civil_from_days(local.div_euclid(SECONDS_PER_DAY));
         let second = local.rem_euclid(SECONDS_PER_DAY);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-        )?;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if self.nanos > 0 {
             let digits = format!("{:09}", self.nanos);
             write!(f, ".{}", digits.trim_end_matches('0'))?;
@@ -303,20 +259,11 @@ impl fmt::Display for GoTime {
 fn read_rfc3339(text: &str) -> Option<GoTime> {
     let bytes = text.as_bytes();
     let number = |from: usize, len: usize| -> Option<i64> {
-        let digits = bytes
-            .get(from..from + len)
-            .filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-        Some(
-            digits
-                .iter()
-                .fold(0, |value, digit| value * 10 + i64::from(digit - b'0')),
-        )
+        let digits = bytes.get(from..from + len).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        Some(digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
     };
     let separated = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if !separated
-        .iter()
-        .all(|(at, byte)| bytes.get(*at) == Some(byte))
-    {
+    if !separated.iter().all(|(at, byte)| bytes.get(*at) == Some(byte)) {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
@@ -327,13 +274,8 @@ fn read_rfc3339(text: &str) -> Option<GoTime> {
     }
     let (nanos, zone) = read_fraction(&text[19..])?;
     let offset = read_offset(zone)?;
-    let local =
-        days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    Some(GoTime {
-        seconds: local - i64::from(offset.unwrap_or(0)),
-        nanos,
-        offset,
-    })
+    let local = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+    Some(GoTime { seconds: local - i64::from(offset.unwrap_or(0)), nanos, offset })
 }
 
 /// A fraction of a second, if there is one, and what follows; digits past the ninth are cut off.
@@ -375,9 +317,7 @@ impl Serialize for GoTime {
             return serializer.serialize_bytes(&self.to_binary());
         }
         if !self.is_printable() {
-            return Err(S::Error::custom(
-                "Time.MarshalJSON: year outside of range [0,9999]",
-            ));
+            return Err(S::Error::custom("Time.MarshalJSON: year outside of range [0,9999]"));
         }
         serializer.collect_str(self)
     }
@@ -445,26 +385,19 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     fn check(text: &str, expect: &str) {
-        let got =
-            GoTime::parse(text).map_or_else(|_| "refused".to_owned(), |time| time.to_string());
+        let got = GoTime::parse(text).map_or_else(|_| "refused".to_owned(), |time| time.to_string());
         assert_eq!(got, expect, "reading {text}");
     }
 
     #[test]
     fn reads_and_writes_rfc3339() {
         check("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z");
-        check(
-            "2023-11-14T22:13:20.123456789Z",
-            "2023-11-14T22:13:20.123456789Z",
-        );
+        check("2023-11-14T22:13:20.123456789Z", "2023-11-14T22:13:20.123456789Z");
         check("2023-11-14T22:13:20.5000Z", "2023-11-14T22:13:20.5Z");
         check("2024-02-29T23:59:59+05:30", "2024-02-29T23:59:59+05:30");
         check("2024-02-29T23:59:59-08:00", "2024-02-29T23:59:59-08:00");
         check("2024-02-29T23:59:59+00:00", "2024-02-29T23:59:59Z");
-        check(
-            "9999-12-31T23:59:59.999999999Z",
-            "9999-12-31T23:59:59.999999999Z",
-        );
+        check("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999999Z");
         for bad in [
             "",
             "x",
@@ -490,18 +423,9 @@ mod tests {
     fn the_binary_form_is_that_of_go() {
         for (text, golden) in [
             ("0001-01-01T00:00:00Z", "af01000000000000000000000000ffff"),
-            (
-                "2023-11-14T22:13:20.123456789Z",
-                "af010000000edce5e800075bcd15ffff",
-            ),
-            (
-                "2023-11-14T23:13:20+01:00",
-                "af010000000edce5e80000000000003c",
-            ),
-            (
-                "1969-12-31T23:59:59.000000005Z",
-                "af010000000e7791f6ff00000005ffff",
-            ),
+            ("2023-11-14T22:13:20.123456789Z", "af010000000edce5e800075bcd15ffff"),
+            ("2023-11-14T23:13:20+01:00", "af010000000edce5e80000000000003c"),
+            ("1969-12-31T23:59:59.000000005Z", "af010000000e7791f6ff00000005ffff"),
         ] {
             let time = GoTime::parse(text).unwrap();
             assert_eq!(hex::encode(msgpack::to_vec(&time).unwrap()), golden);
@@ -519,23 +443,10 @@ mod tests {
 
     #[test]
     fn json_form() {
-        assert_eq!(
-            json::to_string(&GoTime::ZERO).unwrap(),
-            "\"0001-01-01T00:00:00Z\""
-        );
-        assert_eq!(
-            json::from_slice::<GoTime>(b"null", json::Options::STRICT),
-            Ok(GoTime::ZERO)
-        );
-        let refused = |input: &[u8]| {
-            json::from_slice::<GoTime>(input, json::Options::STRICT)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            refused(b"5"),
-            "Time.UnmarshalJSON: input is not a JSON string"
-        );
+        assert_eq!(json::to_string(&GoTime::ZERO).unwrap(), "\"0001-01-01T00:00:00Z\"");
+        assert_eq!(json::from_slice::<GoTime>(b"null", json::Options::STRICT), Ok(GoTime::ZERO));
+        let refused = |input: &[u8]| json::from_slice::<GoTime>(input, json::Options::STRICT).unwrap_err().to_string();
+        assert_eq!(refused(b"5"), "Time.UnmarshalJSON: input is not a JSON string");
         assert_eq!(
             refused(b"\"x\""),
             "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""
@@ -547,22 +458,10 @@ mod tests {
     #[test]
     fn spans_between_times() {
         let start = GoTime::from_unix(10, 900_000_000);
-        assert_eq!(
-            start.plus(GoDuration::from_millis(200)),
-            GoTime::from_unix(11, 100_000_000)
-        );
-        assert_eq!(
-            start.plus(GoDuration::from_millis(-1000)),
-            GoTime::from_unix(9, 900_000_000)
-        );
-        assert_eq!(
-            GoTime::from_unix(11, 0).since(&start),
-            GoDuration::from_millis(100)
-        );
-        assert_eq!(
-            GoTime::from_unix(i64::MAX, 0).since(&GoTime::ZERO),
-            GoDuration(i64::MAX)
-        );
+        assert_eq!(start.plus(GoDuration::from_millis(200)), GoTime::from_unix(11, 100_000_000));
+        assert_eq!(start.plus(GoDuration::from_millis(-1000)), GoTime::from_unix(9, 900_000_000));
+        assert_eq!(GoTime::from_unix(11, 0).since(&start), GoDuration::from_millis(100));
+        assert_eq!(GoTime::from_unix(i64::MAX, 0).since(&GoTime::ZERO), GoDuration(i64::MAX));
     }
 
     proptest! {

@@ -38,21 +38,15 @@ pub struct Seen {
 impl Alias {
     /// Whether the target has a check of its own; if not, it matters whether it exists.
     pub fn has_target(&self, checks: &[Seen]) -> bool {
-        checks
-            .iter()
-            .any(|check| self.is_on_node(check) && check.service_id == self.service_id)
+        checks.iter().any(|check| self.is_on_node(check) && check.service_id == self.service_id)
     }
 
     pub fn judge(&self, checks: &[Seen], service_exists: bool) -> Verdict {
         if !service_exists && !self.has_target(checks) {
-            return Verdict::critical(format!(
-                "Service {} could not be found on node {}",
-                self.service_id, self.node
-            ));
+            return Verdict::critical(format!("Service {} could not be found on node {}", self.service_id, self.node));
         }
         let relevant = checks.iter().filter(|check| {
-            self.is_on_node(check)
-                && (check.service_id.is_empty() || check.service_id == self.service_id)
+            self.is_on_node(check) && (check.service_id.is_empty() || check.service_id == self.service_id)
         });
         let mut verdict = Verdict::passing("No checks found.");
         for check in relevant {
@@ -150,11 +144,7 @@ pub async fn follow_remote<Q, E>(
 }
 
 async fn report(reports: &mpsc::Sender<Report>, check_id: &str, verdict: Verdict) -> bool {
-    let report = Report {
-        check_id: check_id.to_owned(),
-        status: verdict.status,
-        output: verdict.output,
-    };
+    let report = Report { check_id: check_id.to_owned(), status: verdict.status, output: verdict.output };
     reports.send(report).await.is_ok()
 }
 
@@ -177,10 +167,7 @@ mod tests {
     }
 
     fn alias(node: &str) -> Alias {
-        Alias {
-            node: node.to_owned(),
-            service_id: "web".to_owned(),
-        }
+        Alias { node: node.to_owned(), service_id: "web".to_owned() }
     }
 
     #[test]
@@ -194,31 +181,11 @@ mod tests {
         let node_warns = seen("", "node \"x\"", Status::Warning);
         let ill = seen("web", "b", Status::Critical);
         check(&[], true, "passing|No checks found.");
-        check(
-            &[],
-            false,
-            "critical|Service web could not be found on node n",
-        );
-        check(
-            std::slice::from_ref(&node_warns),
-            false,
-            "critical|Service web could not be found on node n",
-        );
-        check(
-            &[other.clone(), well.clone()],
-            false,
-            "passing|All checks passing.",
-        );
-        check(
-            &[node_warns.clone(), well.clone()],
-            true,
-            "warning|Aliased check \"node \\\"x\\\"\" failing: out",
-        );
-        check(
-            &[node_warns, ill, well],
-            true,
-            "critical|Aliased check \"b\" failing: out",
-        );
+        check(&[], false, "critical|Service web could not be found on node n");
+        check(std::slice::from_ref(&node_warns), false, "critical|Service web could not be found on node n");
+        check(&[other.clone(), well.clone()], false, "passing|All checks passing.");
+        check(&[node_warns.clone(), well.clone()], true, "warning|Aliased check \"node \\\"x\\\"\" failing: out");
+        check(&[node_warns, ill, well], true, "critical|Aliased check \"b\" failing: out");
         let elsewhere = alias("m").judge(&[other], true);
         assert_eq!(elsewhere.output, "No checks found.");
     }
@@ -265,13 +232,7 @@ mod tests {
                 }
             }
         };
-        let following = follow_remote(
-            alias("n"),
-            "c".to_owned(),
-            query,
-            || async { Ok(false) },
-            sender,
-        );
+        let following = follow_remote(alias("n"), "c".to_owned(), query, || async { Ok(false) }, sender);
         let observing = async {
             let first = reports.recv().await.unwrap();
             assert_eq!(first.output, "Failure checking aliased node or service: b");
@@ -284,9 +245,7 @@ mod tests {
                 () = observing => {}
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), both)
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
         assert_eq!(asked[..3], [0, 0, 0]);
     }
 }

@@ -103,25 +103,16 @@ impl CheckType {
     /// Refuses what cannot be run. The API puts `Invalid check: ` before the text.
     pub fn validate(&self) -> Result<(), &'static str> {
         let has_interval_kind = !self.script_args.is_empty()
-            || [
-                &self.http,
-                &self.tcp,
-                &self.udp,
-                &self.grpc,
-                &self.h2ping,
-                &self.os_service,
-            ]
-            .iter()
-            .any(|target| !target.is_empty());
+            || [&self.http, &self.tcp, &self.udp, &self.grpc, &self.h2ping, &self.os_service]
+                .iter()
+                .any(|target| !target.is_empty());
         let interval = self.interval > GoDuration::ZERO;
         let ttl = self.ttl > GoDuration::ZERO;
         if interval && ttl {
             return Err("Interval and TTL cannot both be specified");
         }
         if has_interval_kind && !interval {
-            return Err(
-                "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks",
-            );
+            return Err("Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks");
         }
         if has_interval_kind && self.is_alias() {
             return Err("Interval cannot be set for Alias checks");
@@ -164,21 +155,13 @@ impl CheckType {
             (named(&self.tcp), Kind::Tcp),
             (named(&self.udp), Kind::Udp),
             (named(&self.grpc), Kind::Grpc),
-            (
-                self.is_script() && named(&self.docker_container_id),
-                Kind::Docker,
-            ),
+            (self.is_script() && named(&self.docker_container_id), Kind::Docker),
             (named(&self.os_service), Kind::OsService),
-            (
-                self.is_script() && interval && self.docker_container_id.is_empty(),
-                Kind::Script,
-            ),
+            (self.is_script() && interval && self.docker_container_id.is_empty(), Kind::Script),
             (named(&self.h2ping), Kind::H2Ping),
             (self.is_alias(), Kind::Alias),
         ];
-        candidates
-            .into_iter()
-            .find_map(|(applies, kind)| applies.then_some(kind))
+        candidates.into_iter().find_map(|(applies, kind)| applies.then_some(kind))
     }
 
     /// The word in `HealthCheck.Type`.
@@ -194,18 +177,12 @@ impl CheckType {
             (named(&self.tcp), "tcp"),
             (named(&self.udp), "udp"),
             (self.is_alias(), "alias"),
-            (
-                self.is_script() && named(&self.docker_container_id),
-                "docker",
-            ),
+            (self.is_script() && named(&self.docker_container_id), "docker"),
             (self.is_script(), "script"),
             (named(&self.h2ping), "h2ping"),
             (named(&self.os_service), "os_service"),
         ];
-        candidates
-            .into_iter()
-            .find_map(|(applies, name)| applies.then_some(name))
-            .unwrap_or_default()
+        candidates.into_iter().find_map(|(applies, name)| applies.then_some(name)).unwrap_or_default()
     }
 
     /// The interval between runs, never below the floor.
@@ -215,11 +192,7 @@ impl CheckType {
 
     /// The check's own timeout, or the kind's.
     pub fn timeout_or(&self, default: Duration) -> Duration {
-        if self.timeout > GoDuration::ZERO {
-            self.timeout.to_std()
-        } else {
-            default
-        }
+        if self.timeout > GoDuration::ZERO { self.timeout.to_std() } else { default }
     }
 
     /// How long the check's service may stay critical before it is removed; `floor` is the agent's minimum.
@@ -230,22 +203,14 @@ impl CheckType {
 }
 
 fn null_when_empty<S: Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
-    if list.is_empty() {
-        serializer.serialize_none()
-    } else {
-        list.serialize(serializer)
-    }
+    if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
 }
 
 fn null_when_no_header<S: Serializer>(
     header: &BTreeMap<String, Vec<String>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    if header.is_empty() {
-        serializer.serialize_none()
-    } else {
-        header.serialize(serializer)
-    }
+    if header.is_empty() { serializer.serialize_none() } else { header.serialize(serializer) }
 }
 
 /// The keys of a check inside a service.
@@ -257,7 +222,9 @@ struct Written {
     name: String,
     status: String,
     notes: String,
+    #[serde(rename = "args")]
     args: Vec<String>,
+    #[serde(alias = "script_args")]
     script_args: Vec<String>,
     #[serde(rename = "HTTP")]
     http: String,
@@ -271,25 +238,25 @@ struct Written {
     disable_redirects: bool,
     #[serde(rename = "TCP")]
     tcp: String,
-    #[serde(rename = "TCPUseTLS")]
+    #[serde(rename = "TCPUseTLS", alias = "tcp_use_tls")]
     tcp_use_tls: bool,
     #[serde(rename = "UDP")]
     udp: String,
     interval: GoDuration,
     alias_node: String,
     alias_service: String,
-    #[serde(rename = "DockerContainerID")]
+    #[serde(rename = "DockerContainerID", alias = "docker_container_id")]
     docker_container_id: String,
     shell: String,
     #[serde(rename = "GRPC")]
     grpc: String,
-    #[serde(rename = "GRPCUseTLS")]
+    #[serde(rename = "GRPCUseTLS", alias = "grpc_use_tls")]
     grpc_use_tls: bool,
     #[serde(rename = "OSService")]
     os_service: String,
-    #[serde(rename = "TLSServerName")]
+    #[serde(rename = "TLSServerName", alias = "tls_server_name")]
     tls_server_name: String,
-    #[serde(rename = "TLSSkipVerify")]
+    #[serde(rename = "TLSSkipVerify", alias = "tls_skip_verify")]
     tls_skip_verify: bool,
     timeout: GoDuration,
     #[serde(rename = "TTL")]
@@ -301,11 +268,13 @@ struct Written {
     proxy_http: String,
     #[serde(rename = "ProxyGRPC")]
     proxy_grpc: String,
+    #[serde(alias = "deregister_critical_service_after")]
     deregister_critical_service_after: GoDuration,
     output_max_size: i64,
     /// Compat: accepted and without effect; the service around the check decides.
     #[serde(rename = "ServiceID")]
     #[allow(dead_code)]
+    #[serde(alias = "service_id")]
     service_id: String,
 }
 
@@ -362,11 +331,13 @@ struct WrittenDefinition {
     id: String,
     name: String,
     notes: String,
-    #[serde(rename = "ServiceID")]
+    #[serde(rename = "ServiceID", alias = "service_id")]
     service_id: String,
     token: String,
     status: String,
+    #[serde(rename = "args")]
     args: Vec<String>,
+    #[serde(alias = "script_args")]
     script_args: Vec<String>,
     #[serde(rename = "HTTP")]
     http: String,
@@ -377,26 +348,27 @@ struct WrittenDefinition {
     header: BTreeMap<String, Vec<String>>,
     method: String,
     body: String,
+    #[serde(alias = "disable_redirects")]
     disable_redirects: bool,
     #[serde(rename = "TCP")]
     tcp: String,
-    #[serde(rename = "TCPUseTLS")]
+    #[serde(rename = "TCPUseTLS", alias = "tcp_use_tls")]
     tcp_use_tls: bool,
     #[serde(rename = "UDP")]
     udp: String,
     interval: GoDuration,
-    #[serde(rename = "DockerContainerID")]
+    #[serde(rename = "DockerContainerID", alias = "docker_container_id")]
     docker_container_id: String,
     shell: String,
     #[serde(rename = "GRPC")]
     grpc: String,
-    #[serde(rename = "GRPCUseTLS")]
+    #[serde(rename = "GRPCUseTLS", alias = "grpc_use_tls")]
     grpc_use_tls: bool,
     #[serde(rename = "OSService")]
     os_service: String,
-    #[serde(rename = "TLSServerName")]
+    #[serde(rename = "TLSServerName", alias = "tls_server_name")]
     tls_server_name: String,
-    #[serde(rename = "TLSSkipVerify")]
+    #[serde(rename = "TLSSkipVerify", alias = "tls_skip_verify")]
     tls_skip_verify: bool,
     alias_node: String,
     alias_service: String,
@@ -406,6 +378,7 @@ struct WrittenDefinition {
     success_before_passing: i64,
     failures_before_warning: i64,
     failures_before_critical: i64,
+    #[serde(alias = "deregister_critical_service_after")]
     deregister_critical_service_after: GoDuration,
     output_max_size: i64,
     namespace: String,
@@ -478,27 +451,17 @@ mod tests {
             let got = read(body).check.validate().err().unwrap_or_default();
             assert_eq!(got, expect, "validating {body}");
         }
-        let interval =
-            "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks";
+        let interval = "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks";
         check(r#"{"Interval":"1s"}"#, "TTL must be > 0 for TTL checks");
-        check(
-            r#"{"Interval":"1s","TTL":"5s","HTTP":"http://x/"}"#,
-            "Interval and TTL cannot both be specified",
-        );
+        check(r#"{"Interval":"1s","TTL":"5s","HTTP":"http://x/"}"#, "Interval and TTL cannot both be specified");
         check(r#"{"HTTP":"http://x/"}"#, interval);
         check(r#"{"Args":["a"]}"#, interval);
         check(
             r#"{"Interval":"1s","HTTP":"http://x/","AliasService":"web"}"#,
             "Interval cannot be set for Alias checks",
         );
-        check(
-            r#"{"TTL":"5s","AliasService":"web"}"#,
-            "TTL must be not be set for Alias checks",
-        );
-        check(
-            r#"{"Interval":"1s","HTTP":"http://x/","OutputMaxSize":-1}"#,
-            "MaxOutputMaxSize must be positive",
-        );
+        check(r#"{"TTL":"5s","AliasService":"web"}"#, "TTL must be not be set for Alias checks");
+        check(r#"{"Interval":"1s","HTTP":"http://x/","OutputMaxSize":-1}"#, "MaxOutputMaxSize must be positive");
         check(
             r#"{"Interval":"1s","HTTP":"x","FailuresBeforeWarning":3,"FailuresBeforeCritical":2}"#,
             "FailuresBeforeWarning can't be higher than FailuresBeforeCritical",
@@ -531,24 +494,15 @@ mod tests {
     #[test]
     fn h2ping_encrypts_unless_told_otherwise() {
         assert!(read(r#"{"H2PING":"a:1"}"#).check.h2ping_use_tls);
-        assert!(
-            !read(r#"{"H2PING":"a:1","H2PingUseTLS":false}"#)
-                .check
-                .h2ping_use_tls
-        );
+        assert!(!read(r#"{"H2PING":"a:1","H2PingUseTLS":false}"#).check.h2ping_use_tls);
         assert!(!read(r#"{"HTTP":"a:1"}"#).check.h2ping_use_tls);
     }
 
     #[test]
     fn a_definition_survives_being_stored() {
-        let check =
-            read(r#"{"Name":"n","HTTP":"http://x/","Interval":"10s","Header":{"a":["b","c"]}}"#)
-                .check;
+        let check = read(r#"{"Name":"n","HTTP":"http://x/","Interval":"10s","Header":{"a":["b","c"]}}"#).check;
         let stored = json::to_string(&check).unwrap();
-        assert!(
-            stored.contains(r#""ScriptArgs":null,"HTTP":"http://x/""#),
-            "{stored}"
-        );
+        assert!(stored.contains(r#""ScriptArgs":null,"HTTP":"http://x/""#), "{stored}");
         assert!(stored.contains(r#""Interval":10000000000,"#), "{stored}");
         let back: CheckType = json::from_slice(stored.as_bytes(), Options::LENIENT).unwrap();
         assert_eq!(back, check);

@@ -124,13 +124,8 @@ impl Docker {
 
     async fn create(&self, deadline: Instant) -> Result<String, String> {
         let container = &self.container;
-        let body = CreateExec {
-            attach_stdin: false,
-            attach_stdout: true,
-            attach_stderr: true,
-            tty: false,
-            cmd: &self.args,
-        };
+        let body =
+            CreateExec { attach_stdin: false, attach_stdout: true, attach_stderr: true, tty: false, cmd: &self.args };
         let path = format!("/containers/{}/exec", query_escaped(container));
         let answer = self
             .call(Method::POST, &path, json_body(&body)?, deadline)
@@ -140,37 +135,21 @@ impl Docker {
         match answer.code {
             201 => serde_json::from_slice::<Created>(&answer.body.bytes())
                 .map(|created| created.id)
-                .map_err(|error| {
-                    format!(
-                        "create exec response for container {container} cannot be parsed: {error}"
-                    )
-                }),
-            404 => Err(format!(
-                "create exec failed for unknown container {container}"
-            )),
-            409 => Err(format!(
-                "create exec failed since container {container} is paused or stopped"
-            )),
-            code => Err(format!(
-                "create exec failed for container {container} with status {code}: {}",
-                answer.body.text()
-            )),
+                .map_err(|error| format!("create exec response for container {container} cannot be parsed: {error}")),
+            404 => Err(format!("create exec failed for unknown container {container}")),
+            409 => Err(format!("create exec failed since container {container} is paused or stopped")),
+            code => {
+                Err(format!("create exec failed for container {container} with status {code}: {}", answer.body.text()))
+            }
         }
     }
 
     async fn start(&self, id: &str, deadline: Instant) -> Result<String, String> {
         let container = &self.container;
-        let body = StartExec {
-            detach: false,
-            tty: true,
-        };
+        let body = StartExec { detach: false, tty: true };
         let path = format!("/exec/{id}/start");
-        let failed =
-            |error: HttpError| format!("start exec failed for container {container}: {error}");
-        let answer = self
-            .call(Method::POST, &path, json_body(&body)?, deadline)
-            .await
-            .map_err(failed)?;
+        let failed = |error: HttpError| format!("start exec failed for container {container}: {error}");
+        let answer = self.call(Method::POST, &path, json_body(&body)?, deadline).await.map_err(failed)?;
         // Engines reset this connection when the program ends; what was read until then counts.
         let is_reset = |error: &HttpError| error.to_string().contains("connection reset by peer");
         let broken = match answer.broken {
@@ -179,12 +158,8 @@ impl Docker {
         };
         match answer.code {
             200 => Ok(answer.body.report()),
-            404 => Err(format!(
-                "start exec failed for container {container}: invalid exec id {id}"
-            )),
-            409 => Err(format!(
-                "start exec failed since container {container} is paused or stopped"
-            )),
+            404 => Err(format!("start exec failed for container {container}: invalid exec id {id}")),
+            409 => Err(format!("start exec failed since container {container} is paused or stopped")),
             code => Err(format!(
                 "start exec failed for container {container} with status {code}: body: {} err: {broken}",
                 answer.body.text()
@@ -195,40 +170,22 @@ impl Docker {
     async fn inspect(&self, id: &str, deadline: Instant) -> Result<i64, String> {
         let container = &self.container;
         let answer = self
-            .call(
-                Method::GET,
-                &format!("/exec/{id}/json"),
-                Bytes::new(),
-                deadline,
-            )
+            .call(Method::GET, &format!("/exec/{id}/json"), Bytes::new(), deadline)
             .await
             .and_then(Answer::whole)
             .map_err(|error| format!("inspect exec failed for container {container}: {error}"))?;
         match answer.code {
             200 => serde_json::from_slice::<Inspected>(&answer.body.bytes())
                 .map(|inspected| inspected.exit_code.unwrap_or(0))
-                .map_err(|error| {
-                    format!(
-                        "inspect exec response for container {container} cannot be parsed: {error}"
-                    )
-                }),
-            404 => Err(format!(
-                "inspect exec failed for container {container}: invalid exec id {id}"
-            )),
-            code => Err(format!(
-                "inspect exec failed for container {container} with status {code}: {}",
-                answer.body.text()
-            )),
+                .map_err(|error| format!("inspect exec response for container {container} cannot be parsed: {error}")),
+            404 => Err(format!("inspect exec failed for container {container}: invalid exec id {id}")),
+            code => {
+                Err(format!("inspect exec failed for container {container} with status {code}: {}", answer.body.text()))
+            }
         }
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-        deadline: Instant,
-    ) -> Result<Answer, HttpError> {
+    async fn call(&self, method: Method, path: &str, body: Bytes, deadline: Instant) -> Result<Answer, HttpError> {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut request = Request::new(method, self.engine.url(path)?);
         if let Engine::Unix(_) = self.engine {
@@ -250,11 +207,7 @@ impl Docker {
                 break None;
             }
         };
-        Ok(Answer {
-            code: response.status.as_u16(),
-            body,
-            broken,
-        })
+        Ok(Answer { code: response.status.as_u16(), body, broken })
     }
 }
 
@@ -268,9 +221,7 @@ impl Answer {
 }
 
 fn json_body(body: &impl Serialize) -> Result<Bytes, String> {
-    serde_json::to_vec(body)
-        .map(Bytes::from)
-        .map_err(|error| error.to_string())
+    serde_json::to_vec(body).map(Bytes::from).map_err(|error| error.to_string())
 }
 
 /// Go's `url.QueryEscape`.
@@ -300,11 +251,7 @@ mod tests {
         }
     }
 
-    async fn answer(
-        mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
-        script: Script,
-        log: &Mutex<String>,
-    ) {
+    async fn answer(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, script: Script, log: &Mutex<String>) {
         let mut read = vec![0; 4096];
         let count = stream.read(&mut read).await.unwrap();
         let request = String::from_utf8_lossy(&read[..count]).into_owned();
@@ -315,10 +262,7 @@ mod tests {
             _ => script[2],
         };
         if let Some((line, body)) = chosen.split_once('|') {
-            let answer = format!(
-                "HTTP/1.1 {line}\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
+            let answer = format!("HTTP/1.1 {line}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
         } else {
             // A hung engine: waits until the client leaves.
@@ -359,11 +303,7 @@ mod tests {
         check(inspected("200 OK|{\"ExitCode\":1}"), "warning|out\n").await;
         check(inspected("200 OK|{\"ExitCode\":7}"), "critical|out\n").await;
         check(
-            [
-                CREATED,
-                "200 OK|123456789012345678901234",
-                "200 OK|{\"ExitCode\":0}",
-            ],
+            [CREATED, "200 OK|123456789012345678901234", "200 OK|{\"ExitCode\":0}"],
             "passing|Captured 20 of 24 bytes\n...\n56789012345678901234",
         )
         .await;
@@ -387,26 +327,13 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_are_told() {
-        check(
-            ["404 Not Found|", "", ""],
-            "critical|create exec failed for unknown container abc/d e",
-        )
-        .await;
-        check(
-            ["409 Conflict|", "", ""],
-            "critical|create exec failed since container abc/d e is paused or stopped",
-        )
-        .await;
-        check(
-            ["500 Oops|boom", "", ""],
-            "critical|create exec failed for container abc/d e with status 500: boom",
-        )
-        .await;
-        check(
-            [CREATED, "404 Not Found|", ""],
-            "critical|start exec failed for container abc/d e: invalid exec id e1",
-        )
-        .await;
+        check(["404 Not Found|", "", ""], "critical|create exec failed for unknown container abc/d e").await;
+        check(["409 Conflict|", "", ""], "critical|create exec failed since container abc/d e is paused or stopped")
+            .await;
+        check(["500 Oops|boom", "", ""], "critical|create exec failed for container abc/d e with status 500: boom")
+            .await;
+        check([CREATED, "404 Not Found|", ""], "critical|start exec failed for container abc/d e: invalid exec id e1")
+            .await;
         check(
             [CREATED, "500 Oops|boom", ""],
             "critical|start exec failed for container abc/d e with status 500: body: boom err: <nil>",
@@ -443,35 +370,18 @@ mod tests {
             let log = Mutex::new(String::new());
             for _ in 0..3 {
                 let (stream, _) = listener.accept().await.unwrap();
-                answer(
-                    stream,
-                    [CREATED, "200 OK|hi", "200 OK|{\"ExitCode\":1}"],
-                    &log,
-                )
-                .await;
+                answer(stream, [CREATED, "200 OK|hi", "200 OK|{\"ExitCode\":1}"], &log).await;
             }
         });
         let verdict = docker(Engine::parse(&host).unwrap(), "abc").run().await;
-        assert_eq!(
-            format!("{}|{}", verdict.status, verdict.output),
-            "warning|hi"
-        );
+        assert_eq!(format!("{}|{}", verdict.status, verdict.output), "warning|hi");
         engine.await.unwrap();
     }
 
     #[test]
     fn hosts_parse() {
-        assert_eq!(
-            Engine::parse("").unwrap(),
-            Engine::Unix("/var/run/docker.sock".to_owned())
-        );
-        assert_eq!(
-            Engine::parse("tcp://h:1/x").unwrap(),
-            Engine::Tcp("h:1".to_owned())
-        );
-        assert_eq!(
-            Engine::parse("foo").unwrap_err(),
-            "unable to parse docker host `foo`"
-        );
+        assert_eq!(Engine::parse("").unwrap(), Engine::Unix("/var/run/docker.sock".to_owned()));
+        assert_eq!(Engine::parse("tcp://h:1/x").unwrap(), Engine::Tcp("h:1".to_owned()));
+        assert_eq!(Engine::parse("foo").unwrap_err(), "unable to parse docker host `foo`");
     }
 }

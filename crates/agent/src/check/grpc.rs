@@ -58,10 +58,7 @@ impl Grpc {
         let target = self.proxy_target.as_ref().unwrap_or(&self.target);
         match self.serving_status(target).await {
             Ok(SERVING) => Verdict::passing(format!("gRPC check {target}: success")),
-            Ok(status) => Verdict::critical(format!(
-                "gRPC {target} serving status: {}",
-                status_name(status)
-            )),
+            Ok(status) => Verdict::critical(format!("gRPC {target} serving status: {}", status_name(status))),
             Err(text) => Verdict::critical(text),
         }
     }
@@ -69,23 +66,18 @@ impl Grpc {
     async fn serving_status(&self, target: &str) -> Result<i32, String> {
         let deadline = Instant::now() + self.timeout;
         let server = target.split('/').next().unwrap_or_default();
-        let service = self
-            .target
-            .split_once('/')
-            .map_or("", |(_, service)| service);
-        let stream = tcp::connect(server, self.tls.as_ref(), self.timeout)
-            .await
-            .map_err(|error| {
-                if error.timed_out {
-                    return not_ready_text();
-                }
-                let stage = if error.in_handshake {
-                    "transport: authentication handshake failed"
-                } else {
-                    "transport: Error while dialing"
-                };
-                connection_text(&format!("{stage}: {}", error.text))
-            })?;
+        let service = self.target.split_once('/').map_or("", |(_, service)| service);
+        let stream = tcp::connect(server, self.tls.as_ref(), self.timeout).await.map_err(|error| {
+            if error.timed_out {
+                return not_ready_text();
+            }
+            let stage = if error.in_handshake {
+                "transport: authentication handshake failed"
+            } else {
+                "transport: Error while dialing"
+            };
+            connection_text(&format!("{stage}: {}", error.text))
+        })?;
         let seen = Seen::default();
         let authority = self.authority.as_deref().unwrap_or(server);
         let call = async {
@@ -95,13 +87,10 @@ impl Grpc {
         };
         match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(answer)) => answer.status(),
-            Ok(Err(error)) => Err(connection_text(&format!(
-                "error reading server preface: {}",
-                seen.explain(error)
-            ))),
-            Err(_) if seen.anything() => Err(
-                "rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned(),
-            ),
+            Ok(Err(error)) => Err(connection_text(&format!("error reading server preface: {}", seen.explain(error)))),
+            Err(_) if seen.anything() => {
+                Err("rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned())
+            }
             Err(_) => Err(not_ready_text()),
         }
     }
@@ -132,19 +121,12 @@ async fn call(
         .header("te", "trailers")
         .body(())
         .map_err(|_| h2::Error::from(h2::Reason::INTERNAL_ERROR))?;
-    let message = HealthCheckRequest {
-        service: service.to_owned(),
-    };
+    let message = HealthCheckRequest { service: service.to_owned() };
     let mut sender = sender.ready().await?;
     let (response, mut body) = sender.send_request(request, false)?;
     body.send_data(framed(&message), true)?;
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Answer {
-        http_status: head.status,
-        headers: head.headers,
-        trailers: None,
-        body: BytesMut::new(),
-    };
+    let mut answer = Answer { http_status: head.status, headers: head.headers, trailers: None, body: BytesMut::new() };
     while let Some(piece) = body.data().await {
         let piece = piece?;
         body.flow_control().release_capacity(piece.len())?;
@@ -170,10 +152,7 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
 impl Answer {
     fn status(&self) -> Result<i32, String> {
         let said = |name: &str| {
-            let trailers = self
-                .trailers
-                .as_ref()
-                .and_then(|trailers| trailers.get(name));
+            let trailers = self.trailers.as_ref().and_then(|trailers| trailers.get(name));
             trailers.or_else(|| self.headers.get(name))
         };
         let Some(code) = said("grpc-status") else {
@@ -181,30 +160,20 @@ impl Answer {
         };
         let code = String::from_utf8_lossy(code.as_bytes()).into_owned();
         if code != "0" {
-            let message =
-                said("grpc-message").map_or(String::new(), |message| unescaped(message.as_bytes()));
-            return Err(format!(
-                "rpc error: code = {} desc = {message}",
-                code_name(&code)
-            ));
+            let message = said("grpc-message").map_or(String::new(), |message| unescaped(message.as_bytes()));
+            return Err(format!("rpc error: code = {} desc = {message}", code_name(&code)));
         }
         let message = self.body.get(FRAME_HEAD_BYTES..).unwrap_or_default();
-        HealthCheckResponse::decode(message)
-            .map(|response| response.status)
-            .map_err(|error| {
-                format!(
-                    "rpc error: code = Internal desc = grpc: failed to unmarshal the received message: {error}"
-                )
-            })
+        HealthCheckResponse::decode(message).map(|response| response.status).map_err(|error| {
+            format!("rpc error: code = Internal desc = grpc: failed to unmarshal the received message: {error}")
+        })
     }
 
     fn not_grpc(&self) -> String {
         let content_type = self
             .headers
             .get("content-type")
-            .map_or(String::new(), |value| {
-                String::from_utf8_lossy(value.as_bytes()).into_owned()
-            });
+            .map_or(String::new(), |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let code = match self.http_status.as_u16() {
             400 => "Internal",
             401 => "Unauthenticated",
@@ -233,11 +202,7 @@ fn unescaped(text: &[u8]) -> String {
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         out.push(escaped.unwrap_or(*byte));
-        rest = if escaped.is_some() {
-            &after[2..]
-        } else {
-            after
-        };
+        rest = if escaped.is_some() { &after[2..] } else { after };
     }
     super::output::as_text(&out)
 }
@@ -282,10 +247,7 @@ mod tests {
     use std::time::Duration;
 
     async fn check(port: u16, service: &str, encrypt: bool, expect: &str) {
-        let settings = net::tls::Settings {
-            skip_verify: true,
-            ..Default::default()
-        };
+        let settings = net::tls::Settings { skip_verify: true, ..Default::default() };
         let grpc = Grpc {
             target: format!("127.0.0.1:{port}{service}"),
             proxy_target: None,
@@ -301,44 +263,14 @@ mod tests {
     #[tokio::test]
     async fn the_serving_status_decides() {
         let serving = stand_in::http2(Health::Status(1)).await;
-        check(
-            serving,
-            "",
-            false,
-            "passing|gRPC check 127.0.0.1:PORT: success",
-        )
-        .await;
-        check(
-            serving,
-            "/a/b",
-            false,
-            "passing|gRPC check 127.0.0.1:PORT/a/b: success",
-        )
-        .await;
+        check(serving, "", false, "passing|gRPC check 127.0.0.1:PORT: success").await;
+        check(serving, "/a/b", false, "passing|gRPC check 127.0.0.1:PORT/a/b: success").await;
         let stopping = stand_in::http2(Health::Status(2)).await;
-        check(
-            stopping,
-            "",
-            false,
-            "critical|gRPC 127.0.0.1:PORT serving status: NOT_SERVING",
-        )
-        .await;
+        check(stopping, "", false, "critical|gRPC 127.0.0.1:PORT serving status: NOT_SERVING").await;
         let unknown = stand_in::http2(Health::Refused(5, "unknown service%21")).await;
-        check(
-            unknown,
-            "/x",
-            false,
-            "critical|rpc error: code = NotFound desc = unknown service!",
-        )
-        .await;
+        check(unknown, "/x", false, "critical|rpc error: code = NotFound desc = unknown service!").await;
         let silent = stand_in::http2(Health::Silent).await;
-        check(
-            silent,
-            "",
-            false,
-            "critical|rpc error: code = DeadlineExceeded desc = context deadline exceeded",
-        )
-        .await;
+        check(silent, "", false, "critical|rpc error: code = DeadlineExceeded desc = context deadline exceeded").await;
     }
 
     /// The expectations were read off the reference's checks of such servers.

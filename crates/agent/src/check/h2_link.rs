@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// As much of the peer's first words as tells HTTP/1.1 from HTTP/2.
 const SEEN_BYTES_MAX: usize = 9;
-const HTTP1_TEXT: &str = "http2: failed reading the frame payload: %!w(<nil>), note that the frame header looked like an HTTP/1.1 header";
+const HTTP1_TEXT: &str =
+    "http2: failed reading the frame payload: %!w(<nil>), note that the frame header looked like an HTTP/1.1 header";
 
 /// An open connection, not yet driven.
 pub(super) struct Link {
@@ -32,23 +33,14 @@ impl Link {
         let seen = seen.clone();
         let (sender, mut connection) = h2::client::handshake(Tapped { stream, seen }).await?;
         // Taken once, here, so it is there.
-        let ping = connection
-            .ping_pong()
-            .ok_or(h2::Error::from(h2::Reason::INTERNAL_ERROR))?;
-        Ok(Link {
-            sender,
-            ping,
-            driver: Driver(connection),
-        })
+        let ping = connection.ping_pong().ok_or(h2::Error::from(h2::Reason::INTERNAL_ERROR))?;
+        Ok(Link { sender, ping, driver: Driver(connection) })
     }
 }
 
 impl Driver {
     /// Polls the connection until the work on it is done. When both fail, the connection knows better why.
-    pub(super) async fn until<T>(
-        self,
-        work: impl Future<Output = Result<T, h2::Error>>,
-    ) -> Result<T, h2::Error> {
+    pub(super) async fn until<T>(self, work: impl Future<Output = Result<T, h2::Error>>) -> Result<T, h2::Error> {
         let mut connection = Box::pin(self.0);
         tokio::pin!(work);
         let ended = tokio::select! {
@@ -74,11 +66,7 @@ pub(super) struct Seen(Arc<Mutex<Vec<u8>>>);
 impl Seen {
     /// Whether the peer said anything at all.
     pub(super) fn anything(&self) -> bool {
-        !self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn note(&self, bytes: &[u8]) {
@@ -89,20 +77,13 @@ impl Seen {
 
     /// Go's words for what ended the link.
     pub(super) fn explain(&self, error: h2::Error) -> String {
-        if self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .starts_with(b"HTTP/1.")
-        {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).starts_with(b"HTTP/1.") {
             return HTTP1_TEXT.to_owned();
         }
         match error.get_io() {
             Some(inner) => match inner.kind() {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe
-                    if inner
-                        .get_ref()
-                        .is_none_or(|cause| !cause.to_string().starts_with("write")) =>
+                    if inner.get_ref().is_none_or(|cause| !cause.to_string().starts_with("write")) =>
                 {
                     "EOF".to_owned()
                 }
@@ -119,11 +100,7 @@ pub(super) struct Tapped {
 }
 
 impl AsyncRead for Tapped {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = polled {
@@ -134,11 +111,7 @@ impl AsyncRead for Tapped {
 }
 
 impl AsyncWrite for Tapped {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -38,9 +38,7 @@ impl H2Ping {
         };
         match tokio::time::timeout_at(deadline, ping).await {
             Ok(Ok(_)) => Verdict::passing("HTTP2 ping was successful"),
-            Ok(Err(error)) => {
-                Verdict::critical(format!("HTTP2 ping failed: {}", seen.explain(error)))
-            }
+            Ok(Err(error)) => Verdict::critical(format!("HTTP2 ping failed: {}", seen.explain(error))),
             Err(_) => Verdict::critical("HTTP2 ping failed: context deadline exceeded"),
         }
     }
@@ -53,11 +51,7 @@ mod tests {
     use std::time::Duration;
 
     async fn check(port: u16, encrypt: bool, expect: &str) {
-        let settings = net::tls::Settings {
-            skip_verify: true,
-            alpn: vec![b"h2".to_vec()],
-            ..Default::default()
-        };
+        let settings = net::tls::Settings { skip_verify: true, alpn: vec![b"h2".to_vec()], ..Default::default() };
         let ping = H2Ping {
             target: format!("127.0.0.1:{port}"),
             tls: encrypt.then(|| settings.when_needed()),
@@ -81,18 +75,8 @@ mod tests {
             "critical|HTTP2 ping failed: http2: failed reading the frame payload: %!w(<nil>), note that the frame header looked like an HTTP/1.1 header",
         )
         .await;
-        check(
-            silent,
-            false,
-            "critical|HTTP2 ping failed: context deadline exceeded",
-        )
-        .await;
-        check(
-            silent,
-            true,
-            "critical|Failed to dial to 127.0.0.1:PORT: context deadline exceeded",
-        )
-        .await;
+        check(silent, false, "critical|HTTP2 ping failed: context deadline exceeded").await;
+        check(silent, true, "critical|Failed to dial to 127.0.0.1:PORT: context deadline exceeded").await;
         check(
             http1,
             true,

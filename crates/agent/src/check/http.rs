@@ -35,11 +35,7 @@ impl Http {
     pub async fn run(&self) -> Verdict {
         let client = Client {
             tls: Some(self.tls.clone()),
-            redirects: if self.disable_redirects {
-                Redirects::Off
-            } else {
-                Redirects::DEFAULT
-            },
+            redirects: if self.disable_redirects { Redirects::Off } else { Redirects::DEFAULT },
             timeout: Some(self.timeout),
         };
         let sent = match self.request() {
@@ -63,22 +59,12 @@ impl Http {
             429 => Status::Warning,
             _ => Status::Critical,
         };
-        let output = format!(
-            "HTTP {} {}: {} Output: {}",
-            self.method(),
-            self.url,
-            response.status_line(),
-            tail.text()
-        );
+        let output = format!("HTTP {} {}: {} Output: {}", self.method(), self.url, response.status_line(), tail.text());
         Verdict::new(status, output)
     }
 
     fn method(&self) -> &str {
-        if self.method.is_empty() {
-            "GET"
-        } else {
-            &self.method
-        }
+        if self.method.is_empty() { "GET" } else { &self.method }
     }
 
     fn request(&self) -> Result<Request, HttpError> {
@@ -92,11 +78,7 @@ impl Http {
             }
         }
         for (name, value) in [("User-Agent", USER_AGENT), ("Accept", ACCEPT)] {
-            if request
-                .headers
-                .get(name)
-                .is_none_or(|given| given.is_empty())
-            {
+            if request.headers.get(name).is_none_or(|given| given.is_empty()) {
                 request.headers.remove(name);
                 request.header(name, value)?;
             }
@@ -132,11 +114,7 @@ mod tests {
 
     async fn check(answer: &str, expect: &str) {
         let port = stand_in::answering(answer).await;
-        assert_eq!(
-            outcome(&http(port), port).await,
-            expect,
-            "answering {answer:?}"
-        );
+        assert_eq!(outcome(&http(port), port).await, expect, "answering {answer:?}");
     }
 
     /// The expectations were read off the reference, asked to check servers with these answers.
@@ -177,18 +155,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_that_is_not_followed_is_critical() {
-        let port = stand_in::answering(
-            "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n",
-        )
-        .await;
-        let off = Http {
-            disable_redirects: true,
-            ..http(port)
-        };
-        assert_eq!(
-            outcome(&off, port).await,
-            "critical|HTTP GET http://127.0.0.1:PORT: 302 Found Output: "
-        );
+        let port = stand_in::answering("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n").await;
+        let off = Http { disable_redirects: true, ..http(port) };
+        assert_eq!(outcome(&off, port).await, "critical|HTTP GET http://127.0.0.1:PORT: 302 Found Output: ");
     }
 
     #[tokio::test]
@@ -199,22 +168,10 @@ mod tests {
                 "POST",
                 "Post \"http://127.0.0.1:1/p\": dial tcp 127.0.0.1:1: connect: connection refused",
             ),
-            (
-                "127.0.0.1:80",
-                "",
-                "parse \"127.0.0.1:80\": first path segment in URL cannot contain colon",
-            ),
-            (
-                "unix:///tmp/none.sock",
-                "",
-                "Get \"unix:///tmp/none.sock\": unsupported protocol scheme \"unix\"",
-            ),
+            ("127.0.0.1:80", "", "parse \"127.0.0.1:80\": first path segment in URL cannot contain colon"),
+            ("unix:///tmp/none.sock", "", "Get \"unix:///tmp/none.sock\": unsupported protocol scheme \"unix\""),
         ] {
-            let unreachable = Http {
-                url: url.to_owned(),
-                method: method.to_owned(),
-                ..http(1)
-            };
+            let unreachable = Http { url: url.to_owned(), method: method.to_owned(), ..http(1) };
             let verdict = unreachable.run().await;
             assert_eq!(verdict.output, expect);
         }
@@ -263,20 +220,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_timeout_ends_silence_and_trickles() {
-        let quick = |port| Http {
-            timeout: Duration::from_millis(200),
-            ..http(port)
-        };
+        let quick = |port| Http { timeout: Duration::from_millis(200), ..http(port) };
         let port = stand_in::answering("{hang}").await;
         assert_eq!(
             outcome(&quick(port), port).await,
             "critical|Get \"http://127.0.0.1:PORT\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         );
-        let port =
-            stand_in::answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi{hang}").await;
-        assert_eq!(
-            outcome(&quick(port), port).await,
-            "passing|HTTP GET http://127.0.0.1:PORT: 200 OK Output: hi"
-        );
+        let port = stand_in::answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi{hang}").await;
+        assert_eq!(outcome(&quick(port), port).await, "passing|HTTP GET http://127.0.0.1:PORT: 200 OK Output: hi");
     }
 }

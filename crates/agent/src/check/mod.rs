@@ -82,11 +82,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn new(status: Status, output: impl Into<String>) -> Verdict {
-        Verdict {
-            status,
-            output: output.into(),
-            is_final: false,
-        }
+        Verdict { status, output: output.into(), is_final: false }
     }
 
     pub fn passing(output: impl Into<String>) -> Verdict {

@@ -31,10 +31,7 @@ impl OsService {
     pub async fn run(&self) -> Verdict {
         match tokio::time::timeout(self.timeout, self.ask()).await {
             Ok(verdict) => verdict,
-            Err(_) => Verdict::critical(format!(
-                "Timed out ({}) running check",
-                GoDuration::from(self.timeout)
-            )),
+            Err(_) => Verdict::critical(format!("Timed out ({}) running check", GoDuration::from(self.timeout))),
         }
     }
 
@@ -66,12 +63,8 @@ impl OsService {
                 let complaint = output::as_text(&stderr[..stderr.len().min(DEFAULT_BYTES_MAX)]);
                 Verdict::new(Status::Warning, complaint.trim())
             }
-            "active" | "reloading" | "refreshing" => {
-                Verdict::passing(format!("Service \"{}\" is healthy", self.unit))
-            }
-            state @ ("activating" | "maintenance") => {
-                Verdict::new(Status::Warning, format!("service status: {state}"))
-            }
+            "active" | "reloading" | "refreshing" => Verdict::passing(format!("Service \"{}\" is healthy", self.unit)),
+            state @ ("activating" | "maintenance") => Verdict::new(Status::Warning, format!("service status: {state}")),
             state => Verdict::critical(format!("service status: {state} - OS Service unhealthy")),
         }
     }
@@ -98,21 +91,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_units_state_decides() {
-        check(
-            r#"[ "$*" = "is-active -- a.service" ] && echo active"#,
-            "passing|Service \"a.service\" is healthy",
-        )
-        .await;
-        check(
-            "echo failed; exit 3",
-            "critical|service status: failed - OS Service unhealthy",
-        )
-        .await;
-        check(
-            "echo activating; exit 3",
-            "warning|service status: activating",
-        )
-        .await;
+        check(r#"[ "$*" = "is-active -- a.service" ] && echo active"#, "passing|Service \"a.service\" is healthy")
+            .await;
+        check("echo failed; exit 3", "critical|service status: failed - OS Service unhealthy").await;
+        check("echo activating; exit 3", "warning|service status: activating").await;
         check(
             "echo 'Failed to connect to bus: Host is down' >&2; exit 1",
             "warning|Failed to connect to bus: Host is down",
@@ -127,10 +109,7 @@ mod tests {
             timeout: Duration::from_millis(100),
             manager: vec!["no-such-systemctl".into()],
         };
-        assert_eq!(
-            service.run().await.output,
-            "exec: \"no-such-systemctl\": executable file not found in $PATH"
-        );
+        assert_eq!(service.run().await.output, "exec: \"no-such-systemctl\": executable file not found in $PATH");
         check("exec sleep 60", "critical|Timed out (2.5s) running check").await;
     }
 }

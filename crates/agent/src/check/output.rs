@@ -27,11 +27,7 @@ pub struct Tail {
 
 impl Tail {
     pub fn new(bytes_max: usize) -> Tail {
-        Tail {
-            kept: VecDeque::new(),
-            bytes_max: bytes_max.max(1),
-            written: 0,
-        }
+        Tail { kept: VecDeque::new(), bytes_max: bytes_max.max(1), written: 0 }
     }
 
     pub fn write(&mut self, bytes: &[u8]) {

@@ -52,10 +52,7 @@ pub struct Trust {
 
 impl Trust {
     pub fn new(base: net::tls::Settings) -> Trust {
-        Trust {
-            base,
-            made: Mutex::new(BTreeMap::new()),
-        }
+        Trust { base, made: Mutex::new(BTreeMap::new()) }
     }
 
     fn config(&self, check: &CheckType, offers_h2: bool) -> net::tls::ClientConfig {
@@ -65,11 +62,7 @@ impl Trust {
             let settings = net::tls::Settings {
                 skip_verify,
                 server_name: None,
-                alpn: if offers_h2 {
-                    vec![b"h2".to_vec()]
-                } else {
-                    Vec::new()
-                },
+                alpn: if offers_h2 { vec![b"h2".to_vec()] } else { Vec::new() },
                 ..self.base.clone()
             };
             settings.when_needed()
@@ -94,14 +87,10 @@ pub enum Probe {
 impl Probe {
     /// Nothing for TTL and alias checks, which are not run at intervals. An error refuses the registration.
     pub fn new(check: &CheckType, surroundings: &Surroundings) -> Result<Option<Probe>, String> {
-        let kind = check
-            .kind()
-            .ok_or_else(|| "Check type is not valid".to_owned())?;
-        let output_bytes_max =
-            output::bytes_max(surroundings.output_bytes_max, check.output_max_size);
+        let kind = check.kind().ok_or_else(|| "Check type is not valid".to_owned())?;
+        let output_bytes_max = output::bytes_max(surroundings.output_bytes_max, check.output_max_size);
         let trust = &surroundings.trust;
-        let either =
-            |proxy: &String, direct: &String| if proxy.is_empty() { direct } else { proxy }.clone();
+        let either = |proxy: &String, direct: &String| if proxy.is_empty() { direct } else { proxy }.clone();
         let probe = match kind {
             Kind::Ttl | Kind::Alias => return Ok(None),
             Kind::Http => Probe::Http(Http {
@@ -119,16 +108,14 @@ impl Probe {
                 tls: check.tcp_use_tls.then(|| trust.config(check, false)),
                 timeout: check.timeout_or(tcp::TIMEOUT_DEFAULT),
             }),
-            Kind::Udp => Probe::Udp(Udp {
-                address: check.udp.clone(),
-                timeout: check.timeout_or(udp::TIMEOUT_DEFAULT),
-            }),
+            Kind::Udp => {
+                Probe::Udp(Udp { address: check.udp.clone(), timeout: check.timeout_or(udp::TIMEOUT_DEFAULT) })
+            }
             Kind::Grpc => Probe::Grpc(Grpc {
                 target: check.grpc.clone(),
                 proxy_target: Some(check.proxy_grpc.clone()).filter(|proxy| !proxy.is_empty()),
                 tls: check.grpc_use_tls.then(|| trust.config(check, true)),
-                authority: Some(check.tls_server_name.clone())
-                    .filter(|name| check.grpc_use_tls && !name.is_empty()),
+                authority: Some(check.tls_server_name.clone()).filter(|name| check.grpc_use_tls && !name.is_empty()),
                 timeout: check.timeout_or(grpc::TIMEOUT_DEFAULT),
             }),
             Kind::H2Ping => Probe::H2Ping(H2Ping {
@@ -179,8 +166,7 @@ mod tests {
     use std::time::Duration;
 
     fn probe(body: &str) -> Result<Option<Probe>, String> {
-        let check: CheckType =
-            wire::json::from_slice(body.as_bytes(), wire::json::Options::STRICT_ALIASES).unwrap();
+        let check: CheckType = wire::json::from_slice(body.as_bytes(), wire::json::Options::STRICT_ALIASES).unwrap();
         let trust = Trust::new(net::tls::Settings::default());
         let surroundings = Surroundings::new(4096, trust, Some("nonsense".to_owned()));
         Probe::new(&check, &surroundings)
@@ -188,9 +174,7 @@ mod tests {
 
     #[test]
     fn definitions_become_probes_with_their_kinds_defaults() {
-        let made = probe(
-            r#"{"Interval":"1s","HTTP":"http://a/","ProxyHTTP":"http://b/","OutputMaxSize":5}"#,
-        );
+        let made = probe(r#"{"Interval":"1s","HTTP":"http://a/","ProxyHTTP":"http://b/","OutputMaxSize":5}"#);
         let Ok(Some(Probe::Http(http))) = made else {
             panic!("{made:?}");
         };
@@ -208,10 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_no_check_is_refused() {
-        assert_eq!(
-            probe(r#"{"Name":"n"}"#).unwrap_err(),
-            "Check type is not valid"
-        );
+        assert_eq!(probe(r#"{"Name":"n"}"#).unwrap_err(), "Check type is not valid");
         assert_eq!(
             probe(r#"{"Interval":"1s","Args":["a"],"DockerContainerID":"c"}"#).unwrap_err(),
             "unable to parse docker host `nonsense`"

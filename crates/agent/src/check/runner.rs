@@ -36,10 +36,7 @@ impl Schedule {
     pub fn new(interval: Duration, random: u64) -> Schedule {
         let interval = interval.max(INTERVAL_MIN);
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-        Schedule {
-            interval,
-            first_delay: Duration::from_nanos(random % nanos),
-        }
+        Schedule { interval, first_delay: Duration::from_nanos(random % nanos) }
     }
 }
 
@@ -89,9 +86,7 @@ impl Runner {
 
     /// Runs `work`, an alias check's following, until dropped.
     pub fn follow(work: impl Future<Output = ()> + Send + 'static) -> Runner {
-        Runner {
-            task: tokio::spawn(work),
-        }
+        Runner { task: tokio::spawn(work) }
     }
 
     /// Ends the check and waits until nothing of it runs: a successor may be started then without both reporting.
@@ -102,11 +97,7 @@ impl Runner {
 }
 
 fn report(check_id: &str, verdict: Verdict) -> Report {
-    Report {
-        check_id: check_id.to_owned(),
-        status: verdict.status,
-        output: verdict.output,
-    }
+    Report { check_id: check_id.to_owned(), status: verdict.status, output: verdict.output }
 }
 
 /// A TTL check that is being watched; dropping it ends that.
@@ -193,17 +184,11 @@ mod tests {
     }
 
     fn soon() -> Schedule {
-        Schedule {
-            interval: Duration::from_millis(10),
-            first_delay: Duration::ZERO,
-        }
+        Schedule { interval: Duration::from_millis(10), first_delay: Duration::ZERO }
     }
 
     async fn next(reports: &mut mpsc::Receiver<Report>) -> Report {
-        tokio::time::timeout(BOUND, reports.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(BOUND, reports.recv()).await.unwrap().unwrap()
     }
 
     #[test]
@@ -223,14 +208,8 @@ mod tests {
         // Passes once, then fails.
         let line = format!("echo x >> {count}; test $(wc -l < {count}) = 1 || exit 2");
         let (sender, mut reports) = mpsc::channel(8);
-        let _runner = Runner::start(
-            "c".to_owned(),
-            script(&line, BOUND),
-            soon(),
-            Thresholds::new(0, 2, 3),
-            turns(),
-            sender,
-        );
+        let _runner =
+            Runner::start("c".to_owned(), script(&line, BOUND), soon(), Thresholds::new(0, 2, 3), turns(), sender);
         let mut seen = Vec::new();
         for _ in 0..3 {
             seen.push(next(&mut reports).await.status);
@@ -246,20 +225,11 @@ mod tests {
         let held = directory.path().join("held").display().to_string();
         let line = format!("mkdir {held} || {{ echo overlap; exit 2; }}; sleep 0.05; rmdir {held}");
         let (sender, mut reports) = mpsc::channel(8);
-        let _runner = Runner::start(
-            "c".to_owned(),
-            script(&line, BOUND),
-            soon(),
-            Thresholds::new(0, 0, 0),
-            turns(),
-            sender,
-        );
+        let _runner =
+            Runner::start("c".to_owned(), script(&line, BOUND), soon(), Thresholds::new(0, 0, 0), turns(), sender);
         for _ in 0..5 {
             let report = next(&mut reports).await;
-            assert_eq!(
-                (report.status, report.output.as_str()),
-                (Status::Passing, "")
-            );
+            assert_eq!((report.status, report.output.as_str()), (Status::Passing, ""));
         }
     }
 
@@ -294,10 +264,7 @@ mod tests {
         let runner = TtlRunner::start("c".to_owned(), ttl, sender);
         assert_eq!(next(&mut reports).await.output, "TTL expired");
         assert_eq!(runner.update("fine"), "fine");
-        assert_eq!(
-            next(&mut reports).await.output,
-            "TTL expired (last output before timeout follows): fine"
-        );
+        assert_eq!(next(&mut reports).await.output, "TTL expired (last output before timeout follows): fine");
         let again = tokio::time::timeout(span * 4, reports.recv()).await;
         assert!(again.is_err());
     }

@@ -84,10 +84,7 @@ impl Script {
         .await;
         let Ok(exit) = finished else {
             drop(group);
-            let mut text = format!(
-                "Timed out ({}) running check",
-                GoDuration::from(self.timeout)
-            );
+            let mut text = format!("Timed out ({}) running check", GoDuration::from(self.timeout));
             if tail.written() > 0 {
                 text.push_str("\n\n");
                 text.push_str(&tail.report());
@@ -118,9 +115,7 @@ impl Script {
             .stderr(writer)
             .process_group(0)
             .kill_on_drop(true);
-        let child = command
-            .spawn()
-            .map_err(|error| spawn_error(program, &error))?;
+        let child = command.spawn().map_err(|error| spawn_error(program, &error))?;
         // The command holds the writing ends; the output would never end.
         drop(command);
         let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(plumbing)?;
@@ -130,10 +125,7 @@ impl Script {
 
 /// Compat: timeouts and failed starts are critical regardless of thresholds.
 fn at_once(text: String) -> Verdict {
-    Verdict {
-        is_final: true,
-        ..Verdict::critical(text)
-    }
+    Verdict { is_final: true, ..Verdict::critical(text) }
 }
 
 /// Why a program did not start, as Go words it.
@@ -163,9 +155,7 @@ struct GroupGuard {
 impl GroupGuard {
     fn of(child: &Child) -> GroupGuard {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        GroupGuard {
-            id: id.map(Pid::from_raw),
-        }
+        GroupGuard { id: id.map(Pid::from_raw) }
     }
 
     fn ended(mut self) {
@@ -204,11 +194,7 @@ mod tests {
     }
 
     async fn check(line: &str, expect: &str) {
-        assert_eq!(
-            outcome(&script(&["/bin/sh", "-c", line])).await,
-            expect,
-            "running {line:?}"
-        );
+        assert_eq!(outcome(&script(&["/bin/sh", "-c", line])).await, expect, "running {line:?}");
     }
 
     /// The expectations were read off the reference, running the same programs.
@@ -222,10 +208,7 @@ mod tests {
         check("cat; echo done", "passing|done\n").await;
         check(
             "seq 1 3000 | tail -c 5000",
-            &format!(
-                "passing|Captured 4096 of 5000 bytes\n...\n{}",
-                tail_of_sequence(4096)
-            ),
+            &format!("passing|Captured 4096 of 5000 bytes\n...\n{}", tail_of_sequence(4096)),
         )
         .await;
     }
@@ -238,14 +221,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_start_is_named() {
         for (program, expect) in [
-            (
-                "/no/such",
-                "critical|fork/exec /no/such: no such file or directory",
-            ),
-            (
-                "nosuchcmd",
-                "critical|exec: \"nosuchcmd\": executable file not found in $PATH",
-            ),
+            ("/no/such", "critical|fork/exec /no/such: no such file or directory"),
+            ("nosuchcmd", "critical|exec: \"nosuchcmd\": executable file not found in $PATH"),
             ("/tmp", "critical|fork/exec /tmp: permission denied"),
             ("", "critical|exec: no command"),
         ] {
@@ -261,41 +238,22 @@ mod tests {
         let slow = Script {
             timeout: Duration::from_millis(250),
             output_bytes_max: 10,
-            ..script(&[
-                "/bin/sh",
-                "-c",
-                "sleep 60 & echo $!; echo 1234567890; sleep 60",
-            ])
+            ..script(&["/bin/sh", "-c", "sleep 60 & echo $!; echo 1234567890; sleep 60"])
         };
         let (verdict, lingering) = slow.run().await;
         lingering.unwrap().end().await;
         assert!(verdict.is_final);
         assert!(started.elapsed() < Duration::from_secs(30));
-        let report = verdict
-            .output
-            .strip_prefix("Timed out (250ms) running check\n\n")
-            .unwrap();
+        let report = verdict.output.strip_prefix("Timed out (250ms) running check\n\n").unwrap();
         assert!(report.ends_with("\n...\n234567890\n"), "{report}");
-        let quiet = Script {
-            timeout: Duration::from_millis(50),
-            ..script(&["sleep", "60"])
-        };
-        assert_eq!(
-            outcome(&quiet).await,
-            "critical|Timed out (50ms) running check"
-        );
+        let quiet = Script { timeout: Duration::from_millis(50), ..script(&["sleep", "60"]) };
+        assert_eq!(outcome(&quiet).await, "critical|Timed out (50ms) running check");
     }
 
     #[tokio::test]
     async fn a_background_child_that_holds_the_output_prolongs_the_run() {
-        let slow = Script {
-            timeout: Duration::from_millis(250),
-            ..script(&["/bin/sh", "-c", "sleep 60 & echo done"])
-        };
-        assert_eq!(
-            outcome(&slow).await,
-            "critical|Timed out (250ms) running check\n\ndone\n"
-        );
+        let slow = Script { timeout: Duration::from_millis(250), ..script(&["/bin/sh", "-c", "sleep 60 & echo done"]) };
+        assert_eq!(outcome(&slow).await, "critical|Timed out (250ms) running check\n\ndone\n");
     }
 
     #[tokio::test]
@@ -306,10 +264,7 @@ mod tests {
         let running = script(&["/bin/sh", "-c", &line]);
         let task = tokio::spawn(async move { running.run().await.0 });
         let pid = loop {
-            match std::fs::read_to_string(&file)
-                .ok()
-                .and_then(|text| text.trim().parse::<i32>().ok())
-            {
+            match std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok()) {
                 Some(pid) => break pid,
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
             }
@@ -317,8 +272,7 @@ mod tests {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         // A killed process without a reaper stays a zombie; its command line is gone either way.
-        let gone =
-            || std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty());
+        let gone = || std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty());
         for _ in 0..1000 {
             if gone() {
                 return;

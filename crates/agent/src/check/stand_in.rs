@@ -85,10 +85,7 @@ pub(super) async fn tls(names: &[&str]) -> Tls {
             });
         }
     });
-    Tls {
-        port,
-        pem: made.cert.pem(),
-    }
+    Tls { port, pem: made.cert.pem() }
 }
 
 /// What a gRPC health server answers.
@@ -119,9 +116,7 @@ pub(super) async fn http2(health: Health) -> u16 {
                                 .header("content-type", "application/grpc")
                                 .header("grpc-status", code.to_string())
                                 .header("grpc-message", message);
-                            respond
-                                .send_response(answer.body(()).unwrap(), true)
-                                .unwrap();
+                            respond.send_response(answer.body(()).unwrap(), true).unwrap();
                         }
                         Health::Status(status) => {
                             tokio::spawn(async move {
@@ -129,11 +124,8 @@ pub(super) async fn http2(health: Health) -> u16 {
                                 let mut body = request.into_body();
                                 let asked = body.data().await.unwrap().unwrap();
                                 HealthCheckRequest::decode(&asked[5..]).unwrap();
-                                let answer =
-                                    Response::builder().header("content-type", "application/grpc");
-                                let mut stream = respond
-                                    .send_response(answer.body(()).unwrap(), false)
-                                    .unwrap();
+                                let answer = Response::builder().header("content-type", "application/grpc");
+                                let mut stream = respond.send_response(answer.body(()).unwrap(), false).unwrap();
                                 let message: Bytes = framed(&HealthCheckResponse { status });
                                 stream.send_data(message, false).unwrap();
                                 let mut trailers = http::HeaderMap::new();

@@ -45,26 +45,22 @@ pub(super) async fn connect(
     timeout: Duration,
 ) -> Result<dial::Stream, ConnectError> {
     let started = Instant::now();
-    let stream = dial::tcp(address, Some(timeout))
-        .await
-        .map_err(|error| ConnectError {
-            text: error.to_string(),
-            in_handshake: false,
-            timed_out: error.is_timeout(),
-        })?;
+    let stream = dial::tcp(address, Some(timeout)).await.map_err(|error| ConnectError {
+        text: error.to_string(),
+        in_handshake: false,
+        timed_out: error.is_timeout(),
+    })?;
     let Some(tls) = tls else {
         return Ok(stream);
     };
     // What was just dialled splits.
     let host = dial::split_host_port(address).map_or(address, |(host, _)| host);
     let left = timeout.saturating_sub(started.elapsed());
-    tls.connect(stream, host, Some(left))
-        .await
-        .map_err(|error| ConnectError {
-            text: error.to_string(),
-            in_handshake: true,
-            timed_out: error == net::tls::TlsError::Timeout,
-        })
+    tls.connect(stream, host, Some(left)).await.map_err(|error| ConnectError {
+        text: error.to_string(),
+        in_handshake: true,
+        timed_out: error == net::tls::TlsError::Timeout,
+    })
 }
 
 #[cfg(test)]
@@ -90,45 +86,14 @@ mod tests {
         let open = stand_in::answering("x").await;
         let silent = stand_in::silent().await;
         let encrypted = stand_in::tls(&["localhost"]).await;
-        let skip = net::tls::Settings {
-            skip_verify: true,
-            ..Default::default()
-        };
-        let verify = net::tls::Settings {
-            ca_pem: Some(encrypted.pem.clone()),
-            ..Default::default()
-        };
+        let skip = net::tls::Settings { skip_verify: true, ..Default::default() };
+        let verify = net::tls::Settings { ca_pem: Some(encrypted.pem.clone()), ..Default::default() };
         check(open, None, "passing|TCP connect 127.0.0.1:PORT: Success").await;
-        check(
-            1,
-            None,
-            "critical|dial tcp 127.0.0.1:PORT: connect: connection refused",
-        )
-        .await;
-        check(
-            1,
-            Some(skip.clone()),
-            "critical|dial tcp 127.0.0.1:PORT: connect: connection refused",
-        )
-        .await;
-        check(
-            open,
-            Some(skip.clone()),
-            "critical|tls: first record does not look like a TLS handshake",
-        )
-        .await;
-        check(
-            silent,
-            Some(skip.clone()),
-            "critical|context deadline exceeded",
-        )
-        .await;
-        check(
-            encrypted.port,
-            Some(skip),
-            "passing|TCP+TLS connect 127.0.0.1:PORT: Success",
-        )
-        .await;
+        check(1, None, "critical|dial tcp 127.0.0.1:PORT: connect: connection refused").await;
+        check(1, Some(skip.clone()), "critical|dial tcp 127.0.0.1:PORT: connect: connection refused").await;
+        check(open, Some(skip.clone()), "critical|tls: first record does not look like a TLS handshake").await;
+        check(silent, Some(skip.clone()), "critical|context deadline exceeded").await;
+        check(encrypted.port, Some(skip), "passing|TCP+TLS connect 127.0.0.1:PORT: Success").await;
         check(
             encrypted.port,
             Some(verify),

@@ -16,11 +16,7 @@ pub struct Thresholds {
 
 impl Thresholds {
     /// `failures_before_warning` of 0 means the same as `failures_before_critical`.
-    pub fn new(
-        success_before_passing: i64,
-        failures_before_warning: i64,
-        failures_before_critical: i64,
-    ) -> Thresholds {
+    pub fn new(success_before_passing: i64, failures_before_warning: i64, failures_before_critical: i64) -> Thresholds {
         let failures_before_warning = match failures_before_warning {
             0 => failures_before_critical,
             given => given,
@@ -52,10 +48,7 @@ impl Thresholds {
                 if self.failures >= self.failures_before_critical {
                     return Some(verdict);
                 }
-                let warned = Verdict {
-                    status: Status::Warning,
-                    ..verdict
-                };
+                let warned = Verdict { status: Status::Warning, ..verdict };
                 (self.failures >= self.failures_before_warning).then_some(warned)
             }
         }
@@ -102,10 +95,7 @@ mod tests {
     fn final_verdicts_pass_without_counting() {
         let mut counters = Thresholds::new(0, 0, 3);
         assert!(counters.pass(Verdict::passing("")).is_some());
-        let timed_out = Verdict {
-            is_final: true,
-            ..Verdict::critical("Timed out")
-        };
+        let timed_out = Verdict { is_final: true, ..Verdict::critical("Timed out") };
         assert_eq!(counters.pass(timed_out.clone()), Some(timed_out));
         assert_eq!(counters.pass(Verdict::critical("")), None);
     }

@@ -22,12 +22,7 @@ pub struct Ttl {
 impl Ttl {
     /// Compat: the first deadline counts from the start, also for a check whose status was restored from disk.
     pub fn new(span: Duration, bytes_max: usize, now: Instant) -> Ttl {
-        Ttl {
-            span,
-            bytes_max,
-            deadline: now.checked_add(span),
-            last_output: String::new(),
-        }
+        Ttl { span, bytes_max, deadline: now.checked_add(span), last_output: String::new() }
     }
 
     pub fn span(&self) -> Duration {
@@ -56,10 +51,7 @@ impl Ttl {
         if self.last_output.is_empty() {
             "TTL expired".to_owned()
         } else {
-            format!(
-                "TTL expired (last output before timeout follows): {}",
-                self.last_output
-            )
+            format!("TTL expired (last output before timeout follows): {}", self.last_output)
         }
     }
 }
@@ -68,11 +60,7 @@ impl Ttl {
 ///
 /// Compat: the file is named by the SHA-256 of the check id in hexadecimal; older agents named it by the MD5, and such a file is renamed when it is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    default,
-    rename_all = "PascalCase",
-    rename = "agent.persistedCheckState"
-)]
+#[serde(default, rename_all = "PascalCase", rename = "agent.persistedCheckState")]
 pub struct PersistedState {
     #[serde(rename = "CheckID")]
     pub check_id: String,
@@ -91,10 +79,7 @@ impl PersistedState {
 
 /// The answer to an update of a check that has no TTL.
 pub fn no_ttl_text(check_id: &str) -> String {
-    format!(
-        "CheckID {} does not have associated TTL",
-        net::go_text::quote(check_id)
-    )
+    format!("CheckID {} does not have associated TTL", net::go_text::quote(check_id))
 }
 
 #[cfg(test)]
@@ -111,10 +96,7 @@ mod tests {
         assert_eq!(ttl.expire(at(10)).unwrap().output, "TTL expired");
         assert_eq!(ttl.expire(at(11)), None);
         assert_eq!(ttl.deadline(), None);
-        assert_eq!(
-            ttl.update(at(20), "1234567"),
-            "12345 ... (captured 5 of 7 bytes)"
-        );
+        assert_eq!(ttl.update(at(20), "1234567"), "12345 ... (captured 5 of 7 bytes)");
         assert_eq!(ttl.deadline(), Some(at(30)));
         assert_eq!(
             ttl.expire(at(30)).unwrap().output,
@@ -131,18 +113,12 @@ mod tests {
             expires: 5,
         };
         let text = wire::json::to_string(&state).unwrap();
-        assert_eq!(
-            text,
-            r#"{"CheckID":"c","Output":"o","Status":"passing","Expires":5}"#
-        );
+        assert_eq!(text, r#"{"CheckID":"c","Output":"o","Status":"passing","Expires":5}"#);
         assert!(state.is_expired(5) && !state.is_expired(4));
     }
 
     #[test]
     fn checks_without_ttl_are_named() {
-        assert_eq!(
-            no_ttl_text("x"),
-            "CheckID \"x\" does not have associated TTL"
-        );
+        assert_eq!(no_ttl_text("x"), "CheckID \"x\" does not have associated TTL");
     }
 }

@@ -23,34 +23,18 @@ impl Udp {
     pub async fn run(&self) -> Verdict {
         match tokio::time::timeout(self.timeout, self.exchange()).await {
             Ok(Err(text)) => Verdict::critical(text),
-            Ok(Ok(())) | Err(_) => {
-                Verdict::passing(format!("UDP connect {}: Success", self.address))
-            }
+            Ok(Ok(())) | Err(_) => Verdict::passing(format!("UDP connect {}: Success", self.address)),
         }
     }
 
     /// Sends an empty datagram and waits for anything to come back.
     async fn exchange(&self) -> Result<(), String> {
-        let socket = dial::udp(&self.address, None)
-            .await
-            .map_err(|error| error.to_string())?;
-        let end = |address: std::io::Result<std::net::SocketAddr>| {
-            address.map(|a| a.to_string()).unwrap_or_default()
-        };
-        let route = format!(
-            "udp {}->{}",
-            end(socket.local_addr()),
-            end(socket.peer_addr())
-        );
-        socket
-            .send(&[])
-            .await
-            .map_err(|error| dial::operation_error("write", &route, error).to_string())?;
+        let socket = dial::udp(&self.address, None).await.map_err(|error| error.to_string())?;
+        let end = |address: std::io::Result<std::net::SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+        let route = format!("udp {}->{}", end(socket.local_addr()), end(socket.peer_addr()));
+        socket.send(&[]).await.map_err(|error| dial::operation_error("write", &route, error).to_string())?;
         let mut byte = [0];
-        socket
-            .recv(&mut byte)
-            .await
-            .map_err(|error| dial::operation_error("read", &route, error).to_string())?;
+        socket.recv(&mut byte).await.map_err(|error| dial::operation_error("read", &route, error).to_string())?;
         Ok(())
     }
 }
@@ -62,10 +46,7 @@ mod tests {
     use tokio::net::UdpSocket;
 
     async fn run(port: u16) -> String {
-        let udp = Udp {
-            address: format!("127.0.0.1:{port}"),
-            timeout: Duration::from_millis(300),
-        };
+        let udp = Udp { address: format!("127.0.0.1:{port}"), timeout: Duration::from_millis(300) };
         let verdict = udp.run().await;
         format!("{}|{}", verdict.status, verdict.output).replace(&port.to_string(), "PORT")
     }
@@ -90,22 +71,13 @@ mod tests {
         drop(closed);
         let got = run(port).await;
         assert!(got.starts_with("critical|read udp 127.0.0.1:"), "{got}");
-        assert!(
-            got.ends_with("->127.0.0.1:PORT: read: connection refused"),
-            "{got}"
-        );
+        assert!(got.ends_with("->127.0.0.1:PORT: read: connection refused"), "{got}");
     }
 
     #[tokio::test]
     async fn bad_addresses_are_named() {
-        let udp = Udp {
-            address: "127.0.0.1".to_owned(),
-            timeout: Duration::from_secs(1),
-        };
+        let udp = Udp { address: "127.0.0.1".to_owned(), timeout: Duration::from_secs(1) };
         let verdict = udp.run().await;
-        assert_eq!(
-            verdict.output,
-            "dial udp: address 127.0.0.1: missing port in address"
-        );
+        assert_eq!(verdict.output, "dial udp: address 127.0.0.1: missing port in address");
     }
 }

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use state::Command;
 use state::catalog::{
-    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceNodes,
-    DeregisterRequest, NodeQuery, NodesQuery, RegisterRequest, ServiceQuery, tags_by_name,
+    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices,
+    CatalogServiceNodes, DeregisterRequest, NodeQuery, NodesQuery, RegisterRequest, ServiceQuery, tags_by_name,
 };
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, datacenter, decode, node_meta,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, decode, node_meta, read_options,
     serve_query, source,
 };
 
@@ -61,6 +61,12 @@ pub fn routes() -> Vec<Route> {
             handler: |api, req, asker| Box::pin(service(api, req, asker, "/v1/catalog/connect/", true)),
         },
         Route {
+            pattern: "/v1/catalog/gateway-services/",
+            methods: &["GET"],
+            guard,
+            handler: |api, req, asker| Box::pin(gateway_services(api, req, asker)),
+        },
+        Route {
             pattern: "/v1/catalog/node/",
             methods: &["GET"],
             guard,
@@ -77,8 +83,7 @@ pub fn routes() -> Vec<Route> {
 
 async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
-    let mut request: RegisterRequest =
-        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+    let mut request: RegisterRequest = decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Register(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))
@@ -86,11 +91,17 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
 
 async fn deregister(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
-    let mut request: DeregisterRequest =
-        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+    let mut request: DeregisterRequest = decode::strict(&body).map_err(|error| undecoded(&error))?;
     own_datacenter(api, &mut request.datacenter)?;
     api.cluster.write(Command::Deregister(request), &*asker.may).await?;
     Ok(Reply::encoded(Bytes::from_static(b"true")))
+}
+
+/// Compat: of the fields that only the Enterprise edition has, these routes know the namespace by name.
+fn undecoded(error: &str) -> Failure {
+    let is_namespace = error == "json: unknown field \"Namespace\"";
+    let hint = if is_namespace { " - Namespaces are a Consul Enterprise feature" } else { "" };
+    Failure::bad_request(format!("Request decode failed: {error}{hint}"))
 }
 
 /// Compat: these two take the datacenter from the body.
@@ -102,12 +113,20 @@ fn own_datacenter(api: &Api, datacenter: &mut String) -> Result<(), Failure> {
 }
 
 async fn datacenters(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
-    datacenter(api, req)?;
+    // Compat: of the read options only these are looked at.
+    if req.has("consistent") && (req.has("stale") || req.has("cached") && api.settings.use_cache) {
+        read_options(api, req)?;
+    }
     let reply = Reply::json(&[&api.settings.datacenter]);
-    Ok(if req.has("cached") && api.settings.use_cache { reply.with_header(crate::http::X_CACHE, "MISS") } else { reply })
+    Ok(if req.has("cached") && api.settings.use_cache {
+        reply.with_header(crate::http::X_CACHE, "MISS")
+    } else {
+        reply
+    })
 }
 
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let query = CatalogListNodes(NodesQuery {
         node_meta_filters: node_meta(req),
         source: source(api, req),
@@ -115,7 +134,7 @@ async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     });
     let filter = Filtering::of(req, state::catalog::node_shape())?;
     let key = answer_key(req, "nodes");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut nodes| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut nodes| {
         filter.retain_arcs(&mut nodes);
         Ok(Answered::json(&nodes))
     })
@@ -123,10 +142,11 @@ async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 }
 
 async fn services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let query = CatalogListServices(NodesQuery { node_meta_filters: node_meta(req), ..NodesQuery::default() });
     let filter = Filtering::of(req, state::catalog::service_node_shape())?;
     let key = answer_key(req, "services");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut rows| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut rows| {
         filter.retain(&mut rows);
         Ok(Answered::json(&tags_by_name(&rows)))
     })
@@ -140,6 +160,7 @@ async fn service(
     prefix: &'static str,
     connect: bool,
 ) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let name = req.rest(prefix).to_owned();
     if name.is_empty() {
         return Err(Failure::bad_request("Missing service name"));
@@ -158,14 +179,25 @@ async fn service(
     });
     let filter = Filtering::of(req, state::catalog::service_node_shape())?;
     let key = answer_key(req, "service");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut rows| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut rows| {
         filter.retain(&mut rows);
         Ok(Answered::json(&rows))
     })
     .await
 }
 
+async fn gateway_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
+    let gateway = req.rest("/v1/catalog/gateway-services/").to_owned();
+    if gateway.is_empty() {
+        return Err(Failure::bad_request("Missing gateway name"));
+    }
+    let query = CatalogGatewayServices(ServiceQuery { service_name: gateway, ..ServiceQuery::default() });
+    serve_query(api, req, asker, &options, &query, None, |services| Ok(Answered::json(&services))).await
+}
+
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/catalog/node/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
@@ -173,7 +205,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
     let query = CatalogNodeServices(NodeQuery { node, ..NodeQuery::default() });
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
     let key = answer_key(req, "node");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut found| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut found| {
         if let Some(found) = &mut found {
             found.services.retain(|_, service| filter.keeps(&**service));
         }
@@ -183,6 +215,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
 }
 
 async fn node_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/catalog/node-services/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
@@ -191,7 +224,7 @@ async fn node_services(api: &Api, req: &mut Request, asker: &Asker) -> Result<Re
     let query = CatalogNodeServiceList(NodeQuery { node, merge_central_config, ..NodeQuery::default() });
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
     let key = answer_key(req, "node-services");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut found| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut found| {
         filter.retain_arcs(&mut found.services);
         Ok(Answered::json(&found))
     })

@@ -394,7 +394,7 @@ fn list(entries: &[(&str, &str)], out: &mut String) {
 }
 
 /// The columns that flag descriptions may fill.
-const USAGE_WIDTH: usize = 67;
+pub const USAGE_WIDTH: usize = 67;
 
 fn help(program: &Program, command: &Command) -> String {
     let mut out = format!("Usage: {} {} {}\n\n", program.name, command.path, command.shape).replace(" \n", "\n");
@@ -441,7 +441,9 @@ fn help_with_subcommands(program: &Program, command: &Command) -> String {
     out
 }
 
-fn wrapped(text: &str, width: usize, indent: &str) -> String {
+/// `text` in lines of at most `width` columns behind `indent`.
+#[must_use]
+pub fn wrapped(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::from(indent);
     let mut length = 0;
     for word in text.split_whitespace() {

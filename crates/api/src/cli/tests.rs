@@ -1,3 +1,5 @@
+//! The command line as a whole: commands, flags, help, failures, exit codes.
+
 use crate::cli::client::Failure;
 use crate::cli::stand_in::{Outcome, Reply, StandIn, run_in};
 use crate::cli::{Environment, commands};

@@ -7,7 +7,7 @@ use state::coordinate::{Coord, Coordinate, CoordinateListNodes, CoordinateNode};
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query,
+    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query,
 };
 
 /// The routes of this concept.
@@ -72,8 +72,9 @@ async fn datacenters(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Re
 
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     enabled(api)?;
+    let options = read_options(api, req)?;
     let segment = req.param("segment").unwrap_or("").to_owned();
-    serve_query(api, req, asker, &CoordinateListNodes(NodesQuery::default()), None, |mut coordinates| {
+    serve_query(api, req, asker, &options, &CoordinateListNodes(NodesQuery::default()), None, |mut coordinates| {
         coordinates.retain(|coordinate| segment.is_empty() || coordinate.segment == segment);
         Ok(Answered::json(&coordinates))
     })
@@ -82,15 +83,21 @@ async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     enabled(api)?;
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/coordinate/node/").to_owned();
-    if node.is_empty() {
-        return Err(Failure::bad_request("Missing node name"));
-    }
     let segment = req.param("segment").map(str::to_owned);
-    serve_query(api, req, asker, &CoordinateNode(NodeQuery { node, ..NodeQuery::default() }), None, |mut coordinates| {
-        coordinates.retain(|coordinate| segment.as_ref().is_none_or(|segment| coordinate.segment == *segment));
-        Ok(if coordinates.is_empty() { Answered::Missing } else { Answered::json(&coordinates) })
-    })
+    serve_query(
+        api,
+        req,
+        asker,
+        &options,
+        &CoordinateNode(NodeQuery { node, ..NodeQuery::default() }),
+        None,
+        |mut coordinates| {
+            coordinates.retain(|coordinate| segment.as_ref().is_none_or(|segment| coordinate.segment == *segment));
+            Ok(if coordinates.is_empty() { Answered::Unknown } else { Answered::json(&coordinates) })
+        },
+    )
     .await
 }
 

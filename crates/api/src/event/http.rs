@@ -54,7 +54,8 @@ async fn fire(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
         version: 1,
         ..UserEvent::default()
     };
-    let payload = req.body(BODY_MAX, |size| Failure::body_too_large(size, BODY_MAX, "the limit of user events")).await?;
+    let payload =
+        req.body(BODY_MAX, |size| Failure::body_too_large(size, BODY_MAX, "the limit of user events")).await?;
     event.payload = Octets(payload);
     api.agent.fire_event(event.clone()).map_err(Failure::internal)?;
     Ok(Reply::json(&event))

@@ -1,11 +1,14 @@
 //! `/v1/health`.
 
 use state::catalog::{NodeQuery, ServiceQuery};
-use state::health::{ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery};
+use state::health::{
+    ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
+};
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, serve_query, source,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, answer_key, node_meta, parse_bool, read_options,
+    serve_query, source,
 };
 
 /// The routes of this concept.
@@ -53,6 +56,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/health/node/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
@@ -60,7 +64,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
     let query = HealthNodeChecks(NodeQuery { node, ..NodeQuery::default() });
     let filter = Filtering::of(req, state::health::check_shape())?;
     let key = answer_key(req, "node-checks");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut checks| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut checks| {
         filter.retain_arcs(&mut checks);
         Ok(Answered::json(&checks))
     })
@@ -68,6 +72,7 @@ async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
 }
 
 async fn checks(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let name = req.rest("/v1/health/checks/").to_owned();
     if name.is_empty() {
         return Err(Failure::bad_request("Missing service name"));
@@ -80,7 +85,7 @@ async fn checks(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     });
     let filter = Filtering::of(req, state::health::check_shape())?;
     let key = answer_key(req, "service-checks");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut checks| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut checks| {
         filter.retain_arcs(&mut checks);
         Ok(Answered::json(&checks))
     })
@@ -88,6 +93,7 @@ async fn checks(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
 }
 
 async fn in_state(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let state = req.rest("/v1/health/state/").to_owned();
     if state.is_empty() {
         return Err(Failure::bad_request("Missing check state"));
@@ -100,7 +106,7 @@ async fn in_state(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     });
     let filter = Filtering::of(req, state::health::check_shape())?;
     let key = answer_key(req, "checks-in-state");
-    serve_query(api, req, asker, &query, key.as_deref(), |mut checks| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut checks| {
         filter.retain_arcs(&mut checks);
         Ok(Answered::json(&checks))
     })
@@ -129,6 +135,7 @@ impl Kind {
 }
 
 async fn service(api: &Api, req: &mut Request, asker: &Asker, kind: Kind) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let name = req.rest(kind.prefix()).to_owned();
     if name.is_empty() {
         return Err(Failure::bad_request("Missing service name"));
@@ -150,7 +157,7 @@ async fn service(api: &Api, req: &mut Request, asker: &Asker, kind: Kind) -> Res
     });
     let filter = Filtering::of(req, state::catalog::check_service_node_shape())?;
     let key = answer_key(req, kind.prefix());
-    serve_query(api, req, asker, &query, key.as_deref(), |mut rows| {
+    serve_query(api, req, asker, &options, &query, key.as_deref(), |mut rows| {
         filter.retain(&mut rows);
         Ok(Answered::json(&rows))
     })

@@ -15,12 +15,6 @@ pub fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     wire::json::from_slice(body, options).map_err(|error| error.to_string())
 }
 
-/// Unknown fields are errors; snake_case spellings are taken too.
-pub fn aliased<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    let options = Options { unknown_fields: UnknownFields::Deny, aliases: true, mode: Mode::Decoder };
-    wire::json::from_slice(body, options).map_err(|error| error.to_string())
-}
-
 /// Unknown fields are ignored.
 pub fn lenient<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let options = Options { unknown_fields: UnknownFields::Ignore, aliases: false, mode: Mode::Decoder };

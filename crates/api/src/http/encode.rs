@@ -33,7 +33,7 @@ pub fn finish(api: &Api, reply: Reply, pretty: bool, is_gzip: bool) -> Wire {
         }
         Body::Full(mut bytes) => {
             if is_json && (pretty || api.settings.is_dev) {
-                bytes = indent(&bytes, pretty);
+                bytes = indented(&bytes, pretty);
             }
             if is_gzip && bytes.len() >= GZIP_MIN {
                 bytes = gzip(&bytes);
@@ -61,6 +61,14 @@ pub(super) fn failure(failure: Failure) -> Wire {
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     };
     build(failure.status, headers, full(text))
+}
+
+/// A request that is no HTTP; the connection ends with it.
+pub(super) fn malformed(text: &'static str) -> Wire {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, PLAIN);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    build(StatusCode::BAD_REQUEST, headers, full(Bytes::from_static(text.as_bytes())))
 }
 
 /// A status and nothing else.
@@ -125,7 +133,8 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Four spaces a level, as Go's `json.MarshalIndent` shows it; a newline at the end for `?pretty`.
-fn indent(json: &[u8], newline: bool) -> Bytes {
+#[must_use]
+pub fn indented(json: &[u8], newline: bool) -> Bytes {
     let mut out = Vec::with_capacity(json.len() * 2);
     let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
     for (at, &byte) in json.iter().enumerate() {
@@ -214,14 +223,14 @@ mod tests {
     use http::HeaderMap;
     use http::header::ACCEPT_ENCODING;
 
-    use super::{accepts_gzip, indent};
+    use super::{accepts_gzip, indented};
 
     #[test]
     fn json_is_indented_like_go_does() {
         let json = br#"{"a":[1,{"b":"x\\\",{["}],"c":{},"d":[]}"#;
         let pretty = "{\n    \"a\": [\n        1,\n        {\n            \"b\": \"x\\\\\\\",{[\"\n        }\n    ],\n    \"c\": {},\n    \"d\": []\n}";
-        assert_eq!(indent(json, false), pretty);
-        assert_eq!(indent(b"true", true), "true\n");
+        assert_eq!(indented(json, false), pretty);
+        assert_eq!(indented(b"true", true), "true\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod decode;
 mod encode;
 mod failure;
+mod lenient;
 mod options;
 mod path;
 mod read;
@@ -15,17 +16,20 @@ mod request;
 mod route;
 mod select;
 mod serve;
+mod socket;
 
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-pub use self::encode::{Wire, finish};
+pub use self::encode::{Wire, finish, indented};
 pub use self::failure::Failure;
-pub use self::options::{CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token};
+pub use self::options::{
+    CacheControl, Options, datacenter, parse_bool, parse_uint, parse_uint_error, read_options, token,
+};
 pub use self::path::{cleaned, is_printable};
-pub use self::read::{Answered, X_CACHE, BodyMeta, serve_query, set_meta, set_txn_meta};
+pub use self::read::{Answered, BodyMeta, X_CACHE, failed, serve_query, set_meta, set_txn_meta};
 pub use self::reply::{Body, JSON, PLAIN, Reply};
 pub use self::request::{Incoming, Request};
 pub use self::route::{Answer, Asker, Guard, Handler, Route, Routes};
@@ -39,7 +43,15 @@ const ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-pol
 const TRANSLATED: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
 
 /// Answers one request. Never fails: whatever goes wrong is an answer too.
-pub async fn answer(api: &Api, head: http::request::Parts, body: Incoming, remote: Option<std::net::SocketAddr>) -> Wire {
+pub async fn answer(
+    api: &Api,
+    head: http::request::Parts,
+    body: Incoming,
+    remote: Option<std::net::SocketAddr>,
+) -> Wire {
+    if let Some(text) = malformed(&head) {
+        return encode::malformed(text);
+    }
     let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
     if api.settings.printable_paths_only && !is_printable(&path) {
         return encode::bare(StatusCode::BAD_REQUEST);
@@ -75,6 +87,14 @@ pub async fn answer(api: &Api, head: http::request::Parts, body: Incoming, remot
             wire
         }
     }
+}
+
+/// Requests that Go's server refuses before any handler sees them.
+fn malformed(head: &http::request::Parts) -> Option<&'static str> {
+    if head.version == http::Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
+        return Some("400 Bad Request: missing required Host header");
+    }
+    (!path::is_decodable(head.uri.path())).then_some("400 Bad Request")
 }
 
 async fn dispatch(api: &Api, route: &Route, req: &mut Request) -> Result<Reply, Failure> {

@@ -28,9 +28,8 @@ pub struct CacheControl {
     pub stale_if_error: Option<Duration>,
 }
 
-/// Parses what is common to reads, in the reference's order of refusals.
+/// Parses what is common to reads, in the reference's order of refusals. The datacenter is for the read itself to refuse.
 pub fn read_options(api: &Api, req: &Request) -> Result<Options, Failure> {
-    datacenter(api, req)?;
     let cache_control = cache_control(req)?;
     let (mode, cached, max_stale) = consistency(api, req)?;
     let (index, wait) = wait(req)?;
@@ -98,8 +97,8 @@ fn consistency(api: &Api, req: &Request) -> Result<(ReadMode, bool, Option<Durat
     let mut defaults = !(stale || consistent || cached || req.has("leader"));
     let mut max_stale = None;
     if let Some(text) = req.filled("max_stale") {
-        let limit = GoDuration::parse(text)
-            .map_err(|_| Failure::bad_request(format!("Invalid max_stale value {text:?}")))?;
+        let limit =
+            GoDuration::parse(text).map_err(|_| Failure::bad_request(format!("Invalid max_stale value {text:?}")))?;
         if limit.0 > 0 {
             max_stale = Some(Duration::from_nanos(limit.0.unsigned_abs()));
             stale = true;
@@ -162,18 +161,65 @@ pub fn token(req: &Request) -> &str {
     }
 }
 
+/// Compat: these take a namespace or a partition without looking at it. A path that ends in `/` is a prefix.
+const TENANCY_IGNORED: &[&str] = &[
+    "/v1/acl/",
+    "/v1/agent/host",
+    "/v1/agent/leave",
+    "/v1/agent/maintenance",
+    "/v1/agent/metrics",
+    "/v1/agent/metrics/stream",
+    "/v1/agent/monitor",
+    "/v1/agent/reload",
+    "/v1/agent/self",
+    "/v1/agent/token/",
+    "/v1/agent/version",
+    "/v1/catalog/datacenters",
+    "/v1/coordinate/datacenters",
+    "/v1/event/fire/",
+    "/v1/event/list",
+    "/v1/internal/acl/authorize",
+    "/v1/operator/autopilot/",
+    "/v1/operator/keyring",
+    "/v1/operator/raft/configuration",
+    "/v1/operator/raft/peer",
+    "/v1/query",
+    "/v1/query/",
+    "/v1/snapshot",
+    "/v1/status/",
+    "/v1/txn",
+];
+/// Compat: these are about nodes, which have partitions only; a namespace is not looked at.
+const NAMESPACE_IGNORED: &[&str] = &[
+    "/v1/agent/force-leave/",
+    "/v1/agent/join/",
+    "/v1/agent/members",
+    "/v1/catalog/nodes",
+    "/v1/coordinate/node/",
+    "/v1/coordinate/nodes",
+    "/v1/operator/raft/transfer-leader",
+];
+
+fn is_among(path: &str, patterns: &[&str]) -> bool {
+    patterns.iter().any(|pattern| if pattern.ends_with('/') { path.starts_with(pattern) } else { path == *pattern })
+}
+
 /// Refuses what only the Enterprise edition has: namespaces and partitions.
 pub fn tenancy(req: &Request) -> Result<(), Failure> {
+    if is_among(&req.path, TENANCY_IGNORED) {
+        return Ok(());
+    }
+    let has_namespace = !is_among(&req.path, NAMESPACE_IGNORED);
     let refuse = |what: &str, name: &str, kind: &str| {
         Err(Failure::new(
             StatusCode::BAD_REQUEST,
             format!("Invalid {what}: \"{name}\" - {kind} are a Consul Enterprise feature"),
         ))
     };
-    if req.filled("ns").is_some() {
+    if has_namespace && req.filled("ns").is_some() {
         return refuse("query parameter", "ns", "Namespaces");
     }
-    if req.header("x-consul-namespace").is_some_and(|value| !value.is_empty()) {
+    if has_namespace && req.header("x-consul-namespace").is_some_and(|value| !value.is_empty()) {
         return refuse("header", "X-Consul-Namespace", "Namespaces");
     }
     if req.filled("partition").is_some() {

@@ -25,6 +25,14 @@ pub fn cleaned(path: &str) -> Option<String> {
     (clean != path).then_some(clean)
 }
 
+/// Whether every `%` begins an escape.
+#[must_use]
+pub fn is_decodable(path: &str) -> bool {
+    path.split('%')
+        .skip(1)
+        .all(|rest| matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()))
+}
+
 /// Whether every character may stand in a path (`disable_http_unprintable_char_filter` is off).
 #[must_use]
 pub fn is_printable(path: &str) -> bool {
@@ -41,7 +49,7 @@ pub fn is_printable(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{cleaned, is_printable};
+    use super::{cleaned, is_decodable, is_printable};
 
     #[test]
     fn paths_are_cleaned_like_go_does() {
@@ -56,6 +64,14 @@ mod tests {
             ("", Some("/")),
         ] {
             assert_eq!(cleaned(path).as_deref(), clean, "{path}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_two_digits() {
+        assert!(is_decodable("/v1/kv/a%20b%2F"));
+        for bad in ["/%", "/%4", "/%zz", "/%%41"] {
+            assert!(!is_decodable(bad), "{bad}");
         }
     }
 

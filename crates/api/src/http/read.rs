@@ -7,7 +7,7 @@ use serde::Serialize;
 use server::{Answer, Encoded, ReadMode, SharedAnswer};
 use state::Query;
 
-use super::{Asker, Failure, Options, Reply, Request, read_options};
+use super::{Asker, Failure, Options, Reply, Request, datacenter};
 use crate::Api;
 
 /// An answer as it is rendered: JSON bytes, or no such object.
@@ -15,6 +15,8 @@ pub enum Answered {
     Json(Bytes),
     /// 404 without a body, with the index headers.
     Missing,
+    /// 404 without a body, and without the index headers.
+    Unknown,
     /// A reply of its own; the index headers are added.
     Reply(Box<Reply>),
 }
@@ -33,19 +35,21 @@ pub async fn serve_query<Q: Query>(
     api: &Api,
     req: &Request,
     asker: &Asker,
+    options: &Options,
     query: &Q,
     key: Option<&str>,
     render: impl Fn(Q::Answer) -> Result<Answered, Failure>,
 ) -> Result<Reply, Failure> {
-    let options = read_options(api, req)?;
+    datacenter(api, req).map_err(|failure| failed(req, failure))?;
     // Only answers that are the same for everybody are shared.
     let key = key.filter(|_| asker.may.allows_everything());
-    let (answer, seen, state) = match api.cluster.read_shared(query, &options.read, &asker.may, key).await? {
+    let read = api.cluster.read_shared(query, &options.read, &asker.may, key).await;
+    let (answer, seen, state) = match read.map_err(|error| failed(req, error.into()))? {
         SharedAnswer::Kept(encoded) => {
             let mut reply = Reply::encoded(encoded.body);
             let meta = api.cluster.meta(encoded.index, options.read.mode);
             set_meta(&mut reply.headers, &meta, shows_mode(&req.path));
-            cache_headers(&mut reply.headers, &options, true);
+            cache_headers(&mut reply.headers, req, options, true);
             return Ok(reply);
         }
         SharedAnswer::Fresh { answer, seen, state } => (answer, seen, state),
@@ -60,13 +64,14 @@ pub async fn serve_query<Q: Query>(
             Reply::encoded(body)
         }
         Answered::Missing => Reply::status(http::StatusCode::NOT_FOUND),
+        Answered::Unknown => return Ok(Reply::status(http::StatusCode::NOT_FOUND)),
         Answered::Reply(reply) => *reply,
     };
     set_meta(&mut reply.headers, &meta, shows_mode(&req.path));
     if meta.filtered && !asker.token.is_empty() {
         reply.headers.insert(FILTERED, HeaderValue::from_static("true"));
     }
-    cache_headers(&mut reply.headers, &options, false);
+    cache_headers(&mut reply.headers, req, options, false);
     Ok(reply)
 }
 
@@ -94,13 +99,47 @@ pub fn set_meta(headers: &mut HeaderMap, meta: &server::QueryMeta, effective: bo
 
 /// Routes whose answers say in which mode they were read.
 fn shows_mode(path: &str) -> bool {
-    ["/v1/catalog/", "/v1/health/", "/v1/query/", "/v1/operator/usage"].iter().any(|prefix| path.starts_with(prefix))
+    ["/v1/catalog/", "/v1/health/", "/v1/query", "/v1/operator/usage"].iter().any(|prefix| path.starts_with(prefix))
 }
+
+/// Routes that tell of the leader even when the read failed.
+const TELLING: &[&str] = &[
+    "/v1/catalog/",
+    "/v1/coordinate/node",
+    "/v1/health/checks/",
+    "/v1/health/node/",
+    "/v1/health/state/",
+    "/v1/query",
+    "/v1/session/",
+];
+
+/// A read that was understood, and failed.
+///
+/// Compat: most routes set the index headers all the same, to what an empty answer says. Clients read them without
+/// looking whether they are there.
+#[must_use]
+pub fn failed(req: &Request, failure: Failure) -> Failure {
+    if !TELLING.iter().any(|prefix| req.path.starts_with(prefix)) {
+        return failure;
+    }
+    let headers = [(INDEX, "1"), (KNOWN_LEADER, "false"), (LAST_CONTACT, "0"), (BACKEND, "blocking-query")];
+    headers.into_iter().fold(failure, |failure, (name, value)| failure.with_header(name, value))
+}
+
+/// Routes that the agent's cache stands before; elsewhere `?cached` says nothing.
+const CACHED: &[&str] = &[
+    "/v1/catalog/connect/",
+    "/v1/catalog/service/",
+    "/v1/catalog/services",
+    "/v1/health/connect/",
+    "/v1/health/ingress/",
+    "/v1/health/service/",
+];
 
 /// `X-Cache` and `Age` of a cached read. What is kept is dropped the moment it is out of date, so its age is
 /// that of the truth: zero.
-fn cache_headers(headers: &mut HeaderMap, options: &Options, hit: bool) {
-    if options.cached.is_none() {
+fn cache_headers(headers: &mut HeaderMap, req: &Request, options: &Options, hit: bool) {
+    if options.cached.is_none() || !CACHED.iter().any(|prefix| req.path.starts_with(prefix)) {
         return;
     }
     headers.insert(X_CACHE, HeaderValue::from_static(if hit { "HIT" } else { "MISS" }));

@@ -61,10 +61,8 @@ impl Request {
         let raw_query = head.uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
         let path = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
-        let headers = LOOKED_AT
-            .iter()
-            .filter_map(|name| Some((*name, head.headers.get(*name)?.to_str().ok()?.into())))
-            .collect();
+        let headers =
+            LOOKED_AT.iter().filter_map(|name| Some((*name, head.headers.get(*name)?.to_str().ok()?.into()))).collect();
         Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })
     }
 
@@ -127,7 +125,8 @@ impl Request {
         let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
         loop {
             let frame = tokio::time::timeout(BODY_WAIT, body.frame()).await;
-            let frame = frame.map_err(|_| Failure::new(http::StatusCode::REQUEST_TIMEOUT, "request body is too slow"))?;
+            let frame =
+                frame.map_err(|_| Failure::new(http::StatusCode::REQUEST_TIMEOUT, "request body is too slow"))?;
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Failure::new(http::StatusCode::BAD_REQUEST, error.to_string()))?;
             if let Ok(chunk) = frame.into_data() {

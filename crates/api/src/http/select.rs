@@ -6,18 +6,31 @@ use std::sync::Arc;
 use filter::{Filter, Record, Shape};
 use state::coordinate::Source;
 
-use super::{Failure, Request};
+use super::{Failure, Request, failed};
 use crate::Api;
 
 /// `?filter`, parsed for one kind of row. Without the parameter everything is kept.
 pub struct Filtering(Option<Filter>);
 
 impl Filtering {
+    /// The same where the reference finds out about selectors only when it meets a row: then the refusal comes
+    /// without its usual beginning.
+    pub fn of_rows(req: &Request, shape: &'static Shape, any_rows: bool) -> Result<Self, Failure> {
+        let Some(text) = req.filled("filter") else { return Ok(Filtering(None)) };
+        filter::check_syntax(text)
+            .map_err(|error| Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))?;
+        if !any_rows {
+            return Ok(Filtering(None));
+        }
+        let filter = Filter::parse(text, shape).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Filtering(Some(filter)))
+    }
+
     /// Parses the expression, or refuses it in the reference's words.
     pub fn of(req: &Request, shape: &'static Shape) -> Result<Self, Failure> {
         let Some(text) = req.filled("filter") else { return Ok(Filtering(None)) };
         Filter::parse(text, shape).map(|filter| Filtering(Some(filter))).map_err(|error| {
-            Failure::internal(format!("Failed to create boolean expression evaluator: {error}"))
+            failed(req, Failure::internal(format!("Failed to create boolean expression evaluator: {error}")))
         })
     }
 

@@ -6,23 +6,30 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::answer;
+use super::lenient::{BodyLength, Lenient};
+use super::socket::Socket;
+use super::{Wire, answer};
 use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
 const HEAD_WAIT: Duration = Duration::from_secs(60);
+/// Header lines of a request; their bytes have a bound of their own (`http_config.max_header_bytes`).
+const HEADERS_MAX: usize = 512;
 /// A refused accept (no file descriptors left) is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// At shutdown, answers that are on their way get this long.
@@ -163,60 +170,176 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Option<SocketAddr>)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, remote) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream), Some(remote)))
+            Ok((Socket::Tcp(Arc::new(stream)), Some(remote)))
         }
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            Ok((Box::new(stream), None))
+            Ok((Socket::Unix(Arc::new(stream)), None))
         }
     }
 }
 
-async fn refuse(mut stream: Box<dyn Stream>) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY)).await;
+async fn refuse(mut socket: Socket) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(TOO_MANY)).await;
 }
 
-async fn connection(
+/// An answer that is being waited for.
+type Answering = Pin<Box<dyn Future<Output = Wire> + Send>>;
+
+/// A request that waits for a change, away from the HTTP library.
+struct Parked {
+    answering: Answering,
+    /// A head that makes the library frame the answer as the client expects it.
+    head: Vec<u8>,
+}
+
+/// What a connection's phases share.
+struct Client {
     api: Arc<Api>,
-    stream: Box<dyn Stream>,
+    socket: Socket,
     remote: Option<SocketAddr>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let header_bytes = api.settings.max_header_bytes;
-    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let api = Arc::clone(&api);
-        async move {
-            let (head, body) = request.into_parts();
-            let body = body.map_err(io::Error::other).boxed_unsync();
-            Ok::<_, Infallible>(answer(&api, head, body, remote).await)
-        }
-    });
-    let connection = http1::Builder::new()
+    length: BodyLength,
+}
+
+/// Serves one connection. The HTTP library holds two buffers of 8 KiB for each, so while a query waits the library
+/// is sent away: its connection is taken apart, and put together again around the answer.
+async fn connection(api: Arc<Api>, socket: Socket, remote: Option<SocketAddr>, mut stop: watch::Receiver<bool>) {
+    let length = BodyLength::default();
+    let mut stream = Lenient::new(socket.clone(), length.clone());
+    let client = Arc::new(Client { api, socket, remote, length });
+    let mut ready = None;
+    // Boxed, so that a waiting connection does not keep room for a busy one.
+    while let Some((parked, back)) = Box::pin(speak(&client, stream, ready.take(), &mut stop)).await {
+        let Parked { answering, head } = parked;
+        ready = tokio::select! {
+            biased;
+            wire = answering => Some(wire),
+            () = client.socket.closed() => return,
+            () = stopped(&mut stop) => return,
+        };
+        stream = back;
+        stream.rewind(head);
+    }
+}
+
+/// Speaks HTTP until the connection ends or a request has to wait. `ready` answers the first request.
+async fn speak(
+    client: &Arc<Client>,
+    stream: Lenient<Socket>,
+    ready: Option<Wire>,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(Parked, Lenient<Socket>)> {
+    let ready = Arc::new(Mutex::new(ready));
+    let parked = Arc::new(Mutex::new(None));
+    let streaming = Arc::new(Notify::new());
+    let service = {
+        let (client, parked, streaming) = (Arc::clone(client), Arc::clone(&parked), Arc::clone(&streaming));
+        service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            client.length.set(request.body().size_hint().exact());
+            let ready = ready.lock().take();
+            let (client, parked, streaming) = (Arc::clone(&client), Arc::clone(&parked), Arc::clone(&streaming));
+            async move {
+                let wire = match ready {
+                    Some(wire) => wire,
+                    None => respond(client, request, &parked).await?,
+                };
+                if wire.size_hint().exact().is_none() {
+                    streaming.notify_one();
+                }
+                Ok::<_, Waits>(wire)
+            }
+        })
+    };
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Compat: Go writes header names in title case, and some clients compare them so.
         .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
-        .max_buf_size(header_bytes)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(client.api.settings.max_header_bytes)
+        // The library would look for the client's end by reading ahead; `Socket::closed` looks where it matters.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = &mut connection => ended,
+        () = stopped(stop) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
+        // A stream may have nothing to say for long, so that its end would not be noticed by writing.
+        () = async {
+            streaming.notified().await;
+            client.socket.closed().await;
+        } => return None,
     };
+    if let Some(mut parked) = parked.lock().take() {
+        let parts = connection.into_parts();
+        parked.head.extend_from_slice(&parts.read_buf);
+        return Some((parked, parts.io.into_inner()));
+    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+    None
+}
+
+/// The request has to wait; it lies where it was said to be parked.
+#[derive(Debug)]
+struct Waits;
+
+impl std::fmt::Display for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request waits")
+    }
+}
+
+impl std::error::Error for Waits {}
+
+async fn respond(
+    client: Arc<Client>,
+    request: http::Request<hyper::body::Incoming>,
+    parked: &Mutex<Option<Parked>>,
+) -> Result<Wire, Waits> {
+    let (head, body) = request.into_parts();
+    let may_wait = body.is_end_stream() && may_wait(&head);
+    let body = body.map_err(io::Error::other).boxed_unsync();
+    if !may_wait {
+        return Ok(answer(&client.api, head, body, client.remote).await);
+    }
+    let again = head_again(&head);
+    let mut answering: Answering = Box::pin(async move { answer(&client.api, head, body, client.remote).await });
+    let first = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
+    match first {
+        Poll::Ready(wire) => Ok(wire),
+        Poll::Pending => {
+            *parked.lock() = Some(Parked { answering, head: again });
+            Err(Waits)
+        }
+    }
+}
+
+/// Whether this may be a blocking query: only those are worth parking.
+fn may_wait(head: &http::request::Parts) -> bool {
+    let query = head.uri.query().unwrap_or("");
+    head.method == http::Method::GET && (query.contains("index=") || query.contains("hash="))
+}
+
+/// The least head from which the library frames an answer as for the given one.
+fn head_again(head: &http::request::Parts) -> Vec<u8> {
+    let version = if head.version == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" };
+    let mut again = format!("GET / {version}\r\nHost: -\r\n").into_bytes();
+    for value in head.headers.get_all(http::header::CONNECTION) {
+        again.extend_from_slice(b"Connection: ");
+        again.extend_from_slice(value.as_bytes());
+        again.extend_from_slice(b"\r\n");
+    }
+    again.extend_from_slice(b"\r\n");
+    again
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use state::{Command, Index, Outcome};
 
 use crate::Api;
 use crate::http::{
-    Answer, Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error, serve_query,
+    Answer, Answered, Asker, Body, Failure, Guard, Reply, Request, Route, datacenter, parse_uint, parse_uint_error,
+    read_options, serve_query,
 };
 
 const LIMIT_PAGE: &str = "https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size";
@@ -16,12 +17,7 @@ const LIMIT_PAGE: &str = "https://developer.hashicorp.com/docs/agent/config/conf
 /// The routes of this concept.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    vec![Route {
-        pattern: "/v1/kv/",
-        methods: &["GET", "PUT", "DELETE"],
-        guard: Guard::Executed,
-        handler: serve,
-    }]
+    vec![Route { pattern: "/v1/kv/", methods: &["GET", "PUT", "DELETE"], guard: Guard::Executed, handler: serve }]
 }
 
 /// Each branch is boxed by itself, so that a parked read is not as large as the largest of them.
@@ -37,11 +33,12 @@ fn serve<'a>(api: &'a Api, req: &'a mut Request, asker: &'a Asker) -> Answer<'a>
 }
 
 async fn get(api: &Api, req: &Request, asker: &Asker, key: String) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     if key.is_empty() {
         return Err(Failure::bad_request("Missing key name"));
     }
     let raw = req.has("raw");
-    serve_query(api, req, asker, &KvGet(KeyQuery { key }), None, |entry| {
+    serve_query(api, req, asker, &options, &KvGet(KeyQuery { key }), None, |entry| {
         Ok(match entry {
             None => Answered::Missing,
             Some(entry) if raw => Answered::Reply(Box::new(raw_value(&entry))),
@@ -62,18 +59,20 @@ fn raw_value(entry: &Entry) -> Reply {
 }
 
 async fn list(api: &Api, req: &Request, asker: &Asker, key: String) -> Result<Reply, Failure> {
-    serve_query(api, req, asker, &KvList(KeyQuery { key }), None, |entries| {
+    let options = read_options(api, req)?;
+    serve_query(api, req, asker, &options, &KvList(KeyQuery { key }), None, |entries| {
         Ok(if entries.is_empty() { Answered::Missing } else { Answered::json(&entries) })
     })
     .await
 }
 
 async fn keys(api: &Api, req: &Request, asker: &Asker, prefix: String) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     // Compat: the first releases misspelt the parameter and clients still do.
     let separator = req.param("separator").or_else(|| req.param("seperator")).unwrap_or("").to_owned();
     let is_root = prefix.is_empty();
     let query = KeyList { prefix, separator, list_policy: api.settings.key_list_policy };
-    serve_query(api, req, asker, &KvKeys(query.clone()), None, |entries| {
+    serve_query(api, req, asker, &options, &KvKeys(query.clone()), None, |entries| {
         let keys = query.cut(&entries);
         // Compat: the root is never missing, only empty.
         Ok(if keys.is_empty() && !is_root { Answered::Missing } else { Answered::json(&keys) })
@@ -149,4 +148,3 @@ fn conflicting(req: &Request, flags: &[&str]) -> Result<(), Failure> {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     Err(Failure::new(StatusCode::BAD_REQUEST, format!("Conflicting flags: {query}\n")))
 }
-

@@ -1,3 +1,5 @@
+//! Locks and semaphores against a small store of keys and sessions.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex as Guard};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acl::Access;
+use acl::{Access, Need, Resource};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
@@ -27,6 +27,18 @@ pub fn routes() -> Vec<Route> {
             methods: &["GET"],
             guard: Guard::Operator(Access::Read),
             handler: |api, req, asker| Box::pin(raft_configuration(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/raft/peer",
+            methods: &["DELETE"],
+            guard: Guard::Handler("operator:write, once it is known what is asked"),
+            handler: |api, req, asker| Box::pin(remove_peer(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/operator/raft/transfer-leader",
+            methods: &["POST"],
+            guard: Guard::Operator(Access::Write),
+            handler: |api, req, asker| Box::pin(transfer_leader(api, req, asker)),
         },
         Route {
             pattern: "/v1/operator/autopilot/configuration",
@@ -78,6 +90,7 @@ struct RaftConfiguration {
 
 async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
+    datacenter(api, req)?;
     let servers = api.cluster.raft_configuration();
     let servers = servers
         .into_iter()
@@ -94,18 +107,59 @@ async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Res
     Ok(Reply::json(&RaftConfiguration { servers, index: 0 }))
 }
 
+async fn remove_peer(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let id = match (req.param("id"), req.param("address")) {
+        (None, None) => {
+            return Err(Failure::bad_request(
+                "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+            ));
+        }
+        (Some(_), Some(_)) => return Err(Failure::bad_request("Must specify only one of ?id or ?address")),
+        (Some(id), None) => Ok(id.to_owned()),
+        (None, Some(address)) => Err(address.to_owned()),
+    };
+    datacenter(api, req)?;
+    asker.may.require(Need::write(Resource::Operator))?;
+    let servers = api.cluster.raft_configuration();
+    let found = servers.iter().find(|server| match &id {
+        Ok(id) => server.id == *id,
+        Err(address) => server.address == *address,
+    });
+    let Some(server) = found else {
+        let asked = match &id {
+            Ok(id) => format!("id {id:?}"),
+            Err(address) => format!("address {address:?}"),
+        };
+        return Err(Failure::internal(format!("{asked} was not found in the Raft configuration")));
+    };
+    api.cluster.remove_server(&server.id)?;
+    Ok(Reply::empty())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Transferred {
+    success: bool,
+}
+
+async fn transfer_leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    api.cluster.transfer_leadership(req.filled("id"))?;
+    Ok(Reply::json(&Transferred { success: true }))
+}
+
 async fn autopilot_configuration(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     if req.method == http::Method::PUT {
         return set_autopilot(api, req, asker).await;
     }
     let options = read_options(api, req)?;
+    datacenter(api, req)?;
     let found = api.cluster.read(&AutopilotGet {}, &options.read, &asker.may).await?;
     Ok(Reply::json(&found.answer.unwrap_or_default()))
 }
 
 /// `api.AutopilotConfiguration` as a client sends it: what is left out takes its default.
 #[derive(Debug, Deserialize)]
-#[serde(default, rename = "AutopilotConfiguration", rename_all = "PascalCase")]
+#[serde(default, rename = "api.AutopilotConfiguration", rename_all = "PascalCase")]
 struct SentConfig {
     cleanup_dead_servers: bool,
     last_contact_threshold: GoDuration,
@@ -160,8 +214,7 @@ async fn set_autopilot(api: &Api, req: &mut Request, asker: &Asker) -> Result<Re
             .ok_or_else(|| Failure::bad_request(format!("Error parsing cas value: {}", parse_uint_error(text))))?;
         config.modify_index = Index(index);
     }
-    let request =
-        AutopilotSetConfigRequest { datacenter: api.settings.datacenter.clone(), config, cas: cas.is_some() };
+    let request = AutopilotSetConfigRequest { datacenter: api.settings.datacenter.clone(), config, cas: cas.is_some() };
     match api.cluster.write(Command::Autopilot(request), &*asker.may).await? {
         Outcome::Decided(done) => Ok(Reply::json(&done)),
         _ => Ok(Reply::json(&true)),
@@ -195,6 +248,7 @@ struct OperatorHealth {
 }
 
 async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     let servers: Vec<_> = api
         .cluster
@@ -252,6 +306,7 @@ struct AutopilotState {
 }
 
 async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     let known = api.cluster.raft_configuration();
     let leader = known.iter().find(|server| server.leader).map(|server| server.id.clone()).unwrap_or_default();
@@ -297,6 +352,7 @@ struct Usage {
 }
 
 async fn usage(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    // Compat: the datacenter is not looked at.
     let options = read_options(api, req)?;
     let found = api.cluster.read(&OperatorUsage(NodesQuery::default()), &options.read, &asker.may).await?;
     let usage = BTreeMap::from([(api.settings.datacenter.clone(), found.answer)]);

@@ -1,20 +1,21 @@
 //! `/v1/query`.
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use rand::seq::SliceRandom;
 use serde::Serialize;
+use state::Command;
 use state::catalog::CheckServiceNode;
+use state::coordinate::Source;
 use state::prepared_query::{
     CREATE, DELETE, DnsOptions, PreparedQuery, PreparedQueryExecute, PreparedQueryExplain, PreparedQueryGet,
     PreparedQueryList, PreparedQueryRequest, UPDATE,
 };
-use state::Command;
-use state::coordinate::Source;
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, method_not_allowed,
-    read_options, serve_query, set_meta,
+    Answered, Asker, BodyMeta, Failure, Guard, Reply, Request, Route, allow, datacenter, decode, failed,
+    method_not_allowed, read_options, serve_query, set_meta,
 };
 
 const SPECIFIC: &[&str] = &["GET", "PUT", "DELETE"];
@@ -44,7 +45,8 @@ async fn general(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, F
     if req.method == Method::POST {
         return create(api, req, asker).await;
     }
-    serve_query(api, req, asker, &PreparedQueryList {}, None, |queries| Ok(Answered::json(&queries))).await
+    let options = read_options(api, req)?;
+    serve_query(api, req, asker, &options, &PreparedQueryList {}, None, |queries| Ok(Answered::json(&queries))).await
 }
 
 #[derive(Serialize)]
@@ -67,9 +69,6 @@ async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
 async fn body(api: &Api, req: &mut Request) -> Result<PreparedQuery, Failure> {
     datacenter(api, req)?;
     let body = decode::whole(req).await?;
-    if body.is_empty() {
-        return Ok(PreparedQuery::default());
-    }
     decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))
 }
 
@@ -85,7 +84,8 @@ async fn specific(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     let explain = path.strip_suffix("/explain");
     let methods = if execute.is_some() || explain.is_some() { READ } else { SPECIFIC };
     if req.method == Method::OPTIONS {
-        return Ok(allow(methods, Reply::empty()));
+        // Compat: here the answer has a body.
+        return Ok(allow(methods, Reply::encoded(Bytes::from_static(b"{}"))));
     }
     if !methods.contains(&req.method.as_str()) {
         // Compat: here the list of methods does not name OPTIONS.
@@ -109,8 +109,9 @@ async fn specific(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
             Ok(Reply::empty())
         }
         _ => {
+            let options = read_options(api, req)?;
             let query = PreparedQueryGet { query_id: path };
-            serve_query(api, req, asker, &query, None, |queries| Ok(Answered::json(&queries))).await
+            serve_query(api, req, asker, &options, &query, None, |queries| Ok(Answered::json(&queries))).await
         }
     }
 }
@@ -136,9 +137,9 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     options.read.min_index = state::Index(0);
     let limit = match req.filled("limit") {
         None => 0,
-        Some(text) => text.parse::<i64>().map_err(|_| {
-            Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax"))
-        })?,
+        Some(text) => text
+            .parse::<i64>()
+            .map_err(|_| Failure::internal(format!("Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax")))?,
     };
     let own = Source { node: api.settings.node_name.clone(), ..Source::default() };
     let ip = source_ip(req).map(|ip| ip.to_string()).unwrap_or_default();
@@ -149,7 +150,17 @@ async fn execute(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
         source: Source { node: near, ip, ..Source::default() },
         agent: own,
     };
-    let found = api.cluster.read(&query, &options.read, &asker.may).await?;
+    datacenter(api, req).map_err(|failure| failed(req, failure))?;
+    let found = api.cluster.read(&query, &options.read, &asker.may).await;
+    let found = found.map_err(|error| {
+        let failure = failed(req, error.into());
+        // Compat: a query that the agent's cache did not find is a failure of the cache.
+        if options.cached.is_some() {
+            Failure { status: StatusCode::INTERNAL_SERVER_ERROR, ..failure }
+        } else {
+            failure
+        }
+    })?;
     let (executed, meta) = (found.answer, found.meta);
     let mut nodes = executed.nodes;
     if !executed.is_sorted {
@@ -195,10 +206,11 @@ async fn explain(api: &Api, req: &Request, asker: &Asker, name: &str) -> Result<
     let mut options = read_options(api, req)?;
     options.read.min_index = state::Index(0);
     let query = PreparedQueryExplain { query_id_or_name: name.to_owned() };
-    let found = api.cluster.read(&query, &options.read, &asker.may).await?;
+    datacenter(api, req).map_err(|failure| failed(req, failure))?;
+    let found = api.cluster.read(&query, &options.read, &asker.may).await;
+    let found = found.map_err(|error| failed(req, error.into()))?;
     let meta = BodyMeta { index: 1, ..BodyMeta::new(&found.meta) };
     let mut reply = Reply::json(&ExplainResponse { query: found.answer, meta });
     set_meta(&mut reply.headers, &server::QueryMeta { index: state::Index(1), ..found.meta }, true);
     Ok(reply)
 }
-

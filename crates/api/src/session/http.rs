@@ -8,7 +8,7 @@ use wire::duration::GoDuration;
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, serve_query,
+    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, serve_query,
 };
 
 /// Bodies of session requests are small.
@@ -62,7 +62,7 @@ pub fn routes() -> Vec<Route> {
 
 /// The body of a create request. What is not given is the agent's default.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "Session|Alias|struct { LockDelay interface {}; *structs.Alias }", rename_all = "PascalCase")]
 struct Create {
     name: String,
     node: Option<String>,
@@ -127,11 +127,11 @@ async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     // Compat: `Checks` is the old name of `NodeChecks`; when either is given the default goes away.
     let node_checks = match (asked.node_checks, asked.checks) {
         (None, None) => Some(vec!["serfHealth".to_owned()]),
-        (Some(checks), None) | (None, Some(checks)) => Some(checks).filter(|checks| !checks.is_empty()),
+        (Some(checks), None) | (None, Some(checks)) => Some(checks),
         (Some(mut checks), Some(old)) => {
             let new: Vec<_> = old.into_iter().filter(|check| !checks.contains(check)).collect();
             checks.extend(new);
-            Some(checks).filter(|checks| !checks.is_empty())
+            Some(checks)
         }
     };
     let session = Session {
@@ -173,20 +173,24 @@ async fn renew(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
 }
 
 async fn info(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let session_id = session_id(req, "/v1/session/info/")?;
-    serve_query(api, req, asker, &SessionGet { session_id }, None, |sessions| Ok(Answered::json(&sessions))).await
+    serve_query(api, req, asker, &options, &SessionGet { session_id }, None, |sessions| Ok(Answered::json(&sessions)))
+        .await
 }
 
 async fn node(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
     let node = req.rest("/v1/session/node/").to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Missing node name"));
     }
-    serve_query(api, req, asker, &NodeSessions { node }, None, |sessions| Ok(Answered::json(&sessions))).await
+    serve_query(api, req, asker, &options, &NodeSessions { node }, None, |sessions| Ok(Answered::json(&sessions))).await
 }
 
 async fn list(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
-    serve_query(api, req, asker, &SessionList {}, None, |sessions| Ok(Answered::json(&sessions))).await
+    let options = read_options(api, req)?;
+    serve_query(api, req, asker, &options, &SessionList {}, None, |sessions| Ok(Answered::json(&sessions))).await
 }
 
 fn session_id(req: &Request, prefix: &str) -> Result<String, Failure> {

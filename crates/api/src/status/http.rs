@@ -1,7 +1,7 @@
 //! `/v1/status`.
 
 use crate::Api;
-use crate::http::{Asker, Failure, Guard, Reply, Request, Route, datacenter};
+use crate::http::{Asker, Failure, Guard, Reply, Request, Route, datacenter, read_options};
 
 /// The routes of this concept.
 #[must_use]
@@ -24,11 +24,13 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     Ok(Reply::json(&api.cluster.leader_address().unwrap_or_default()))
 }
 
 async fn peers(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    read_options(api, req)?;
     datacenter(api, req)?;
     let servers = api.cluster.raft_configuration();
     let addresses: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();

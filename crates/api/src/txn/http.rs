@@ -1,13 +1,14 @@
 //! `/v1/txn`.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
-use state::catalog::{Node, NodeService};
-use state::health::HealthCheck;
-use state::kv::{Entry, Octets};
-use state::txn::{CheckOp, KvOp, NodeOp, Op, ServiceOp, TxnError, TxnRead, TxnRequest, TxnResponse, TxnResult, Verb};
+use serde::Serialize;
+use state::catalog::Node;
+use state::kv::Entry;
+use state::txn::{CheckOp, KvOp, NodeOp, Op, ServiceOp, TxnError, TxnRead, TxnRequest, TxnResponse, Verb};
 use state::{Command, Index, Outcome};
 
+use super::sent::{Sent, TxnOps};
+use super::shown::Shown;
 use crate::Api;
 use crate::http::{Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, read_options, set_txn_meta};
 
@@ -26,65 +27,11 @@ pub fn routes() -> Vec<Route> {
     }]
 }
 
-/// One operation as clients send it (`api.TxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "TxnOp")]
-struct Sent {
-    #[serde(rename = "KV")]
-    kv: Option<SentKv>,
-    #[serde(rename = "Node")]
-    node: Option<SentNode>,
-    #[serde(rename = "Service")]
-    service: Option<SentService>,
-    #[serde(rename = "Check")]
-    check: Option<SentCheck>,
-}
-
-/// A KV operation as clients send it (`api.KVTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "KVTxnOp", rename_all = "PascalCase")]
-struct SentKv {
-    verb: String,
-    key: String,
-    value: Octets,
-    flags: u64,
-    index: u64,
-    session: String,
-    namespace: String,
-    partition: String,
-}
-
-/// A service operation as clients send it (`api.ServiceTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "ServiceTxnOp", rename_all = "PascalCase")]
-struct SentService {
-    verb: String,
-    node: String,
-    service: NodeService,
-}
-
-/// A node operation as clients send it (`api.NodeTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "NodeTxnOp", rename_all = "PascalCase")]
-struct SentNode {
-    verb: String,
-    node: Node,
-}
-
-/// A check operation as clients send it (`api.CheckTxnOp`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "CheckTxnOp", rename_all = "PascalCase")]
-struct SentCheck {
-    verb: String,
-    check: HealthCheck,
-}
-
 async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let limit = api.settings.txn_max_req_len.max(api.settings.kv_max_value_size);
     let body = req.body(limit, |size| Failure::body_too_large(size, limit, LIMIT_PAGE)).await?;
-    let sent: Option<Vec<Sent>> =
+    let TxnOps(sent) =
         decode::strict(&body).map_err(|error| Failure::bad_request(format!("Failed to parse body: {error}")))?;
-    let sent = sent.unwrap_or_default();
     if sent.len() > OPS_MAX {
         return Err(Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -93,11 +40,15 @@ async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     }
     let mut ops = Vec::with_capacity(sent.len());
     let mut refusals = Vec::new();
+    let mut is_write = false;
     // An operation without content is passed over.
     for sent in sent.into_iter().filter(Sent::is_filled) {
+        // Compat: a KV verb that nobody knows does not count as a write, another one does.
+        let is_kv = sent.kv.is_some();
         match operation(api, sent)? {
             Ok(op) => ops.push(op),
             Err(what) => {
+                is_write |= !is_kv;
                 refusals.push(TxnError { op_index: ops.len(), what });
                 ops.push(Op::default());
             }
@@ -108,25 +59,15 @@ async fn serve(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     let known = request.refusals(&*asker.may).into_iter().filter(|refusal| !unknown.contains(&refusal.op_index));
     refusals.extend(known);
     refusals.sort_by_key(|refusal| refusal.op_index);
-    // Compat: a KV verb that nobody knows does not count as a write.
-    if request.ops.iter().all(|op| op.is_read() || *op == Op::default()) {
+    if !is_write && request.ops.iter().all(|op| op.is_read() || *op == Op::default()) {
         return read(api, req, asker, request, refusals).await;
     }
     datacenter(api, req)?;
-    let mut response = if refusals.is_empty() {
-        write(api, asker, request).await?
-    } else {
-        TxnResponse::failed(refusals)
-    };
+    let mut response =
+        if refusals.is_empty() { write(api, asker, request).await? } else { TxnResponse::failed(refusals) };
     response.redact(&*asker.may);
     let status = status(&response);
-    Ok(Reply::json(&response).with_status(status))
-}
-
-impl Sent {
-    fn is_filled(&self) -> bool {
-        self.kv.is_some() || self.node.is_some() || self.service.is_some() || self.check.is_some()
-    }
+    Ok(Reply::json(&Shown::new(&response)).with_status(status))
 }
 
 /// The operation that was sent, or why it is none.
@@ -138,9 +79,9 @@ fn operation(api: &Api, sent: Sent) -> Result<Result<Op, String>, Failure> {
             let text = format!("Value for key {:?} is too large ({size} > {limit} bytes)", kv.key);
             return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let verb = state::kv::Op::parse(&kv.verb);
+        let verb = state::kv::Op::parse(&kv.verb.0);
         if verb == state::kv::Op::Unknown {
-            return Ok(Err(format!("unknown KV operation: {}", kv.verb)));
+            return Ok(Err(format!("unknown KV operation: {}", kv.verb.0)));
         }
         let dir_ent = Entry {
             key: kv.key.into(),
@@ -151,27 +92,28 @@ fn operation(api: &Api, sent: Sent) -> Result<Result<Op, String>, Failure> {
             ..Entry::default()
         };
         op.kv = Some(KvOp { verb, dir_ent });
-    } else if let Some(mut sent) = sent.node {
-        let verb = Verb::parse(&sent.verb);
+    } else if let Some(sent) = sent.node {
+        let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
-            return Ok(Err(format!("unknown node operation: {}", sent.verb)));
+            return Ok(Err(format!("unknown node operation: {}", sent.verb.0)));
         }
-        if sent.node.datacenter.is_empty() {
-            sent.node.datacenter.clone_from(&api.settings.datacenter);
+        let mut node = Node::from(sent.node);
+        if node.datacenter.is_empty() {
+            node.datacenter.clone_from(&api.settings.datacenter);
         }
-        op.node = Some(NodeOp { verb, node: sent.node });
+        op.node = Some(NodeOp { verb, node });
     } else if let Some(sent) = sent.service {
-        let verb = Verb::parse(&sent.verb);
+        let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
-            return Ok(Err(format!("unknown service operation: {}", sent.verb)));
+            return Ok(Err(format!("unknown service operation: {}", sent.verb.0)));
         }
-        op.service = Some(ServiceOp { verb, node: sent.node, service: sent.service });
+        op.service = Some(ServiceOp { verb, node: sent.node, service: sent.service.into() });
     } else if let Some(sent) = sent.check {
-        let verb = Verb::parse(&sent.verb);
+        let verb = Verb::parse(&sent.verb.0);
         if verb == Verb::Unknown {
-            return Ok(Err(format!("unknown check operation: {}", sent.verb)));
+            return Ok(Err(format!("unknown check operation: {}", sent.verb.0)));
         }
-        op.check = Some(CheckOp { verb, check: sent.check });
+        op.check = Some(CheckOp { verb, check: sent.check.into() });
     }
     Ok(Ok(op))
 }
@@ -197,9 +139,9 @@ fn lock_refusals(request: &TxnRequest) -> Vec<TxnError> {
 /// The answer of a transaction of reads carries the read's facts inside (`structs.TxnReadResponse`).
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ReadResponse {
-    results: Option<Vec<TxnResult>>,
-    errors: Option<Vec<TxnError>>,
+struct ReadResponse<'a> {
+    #[serde(flatten)]
+    shown: Shown<'a>,
     #[serde(flatten)]
     meta: crate::http::BodyMeta,
 }
@@ -216,15 +158,18 @@ async fn read(
     if !refusals.is_empty() {
         // Compat: a refused read says nothing of the leader, inside and outside.
         let meta = crate::http::BodyMeta::default();
-        let body = ReadResponse { results: None, errors: Some(refusals), meta };
-        return Ok(Reply::json(&body).with_status(StatusCode::CONFLICT));
+        let refused = TxnResponse::failed(refusals);
+        let mut reply =
+            Reply::json(&ReadResponse { shown: Shown::new(&refused), meta }).with_status(StatusCode::CONFLICT);
+        set_txn_meta(&mut reply.headers, &server::QueryMeta::default());
+        return Ok(reply);
     }
+    datacenter(api, req)?;
     let answer = api.cluster.read(&TxnRead { ops: request.ops }, &options.read, &asker.may).await?;
     let status = status(&answer.answer);
-    let TxnResponse { results, errors } = answer.answer;
     // Compat: the index is not filled in, and so shown as the least that there is.
     let meta = crate::http::BodyMeta { index: 1, consistency_level: "", ..crate::http::BodyMeta::new(&answer.meta) };
-    let mut reply = Reply::json(&ReadResponse { results, errors, meta }).with_status(status);
+    let mut reply = Reply::json(&ReadResponse { shown: Shown::new(&answer.answer), meta }).with_status(status);
     set_txn_meta(&mut reply.headers, &answer.meta);
     Ok(reply)
 }
@@ -232,4 +177,3 @@ async fn read(
 fn status(response: &TxnResponse) -> StatusCode {
     if response.errors.is_some() { StatusCode::CONFLICT } else { StatusCode::OK }
 }
-

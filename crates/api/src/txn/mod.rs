@@ -1,2 +1,4 @@
 //! How one speaks of this concept over HTTP.
 pub mod http;
+mod sent;
+mod shown;

@@ -1,3 +1,5 @@
+//! What each type of watch asks, what counts as news, what is printed and run.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -67,12 +67,7 @@ pub(super) fn service(service: &ServiceDefinition) -> Value {
     let tagged: Map<String, Value> = service
         .tagged_addresses
         .iter()
-        .map(|(tag, address)| {
-            (
-                tag.clone(),
-                json!({"Address": address.address, "Port": address.port}),
-            )
-        })
+        .map(|(tag, address)| (tag.clone(), json!({"Address": address.address, "Port": address.port})))
         .collect();
     let connect = service.connect.as_ref().map(|connect| {
         json!({
@@ -81,10 +76,7 @@ pub(super) fn service(service: &ServiceDefinition) -> Value {
             "SidecarService": connect.sidecar_service.as_deref().map(self::service),
         })
     });
-    let locality = service
-        .locality
-        .as_ref()
-        .map(|locality| json!({"Region": locality.region, "Zone": locality.zone}));
+    let locality = service.locality.as_ref().map(|locality| json!({"Region": locality.region, "Zone": locality.zone}));
     json!({
         "Address": service.address,
         // Compat: files only ever fill the list, yet the empty single check is shown.

@@ -26,48 +26,28 @@ impl Reader<'_> {
     }
 
     pub(super) fn ports(&mut self, server: bool) -> Result<Ports, Error> {
-        let is_written_below_one =
-            |path: &str| self.merged.integer(path).is_none_or(|number| number <= 0);
-        let (no_server, no_serf_lan) = (
-            is_written_below_one("ports.server"),
-            is_written_below_one("ports.serf_lan"),
-        );
-        let (dns, http, https) = (
-            self.port("ports.dns"),
-            self.port("ports.http"),
-            self.port("ports.https"),
-        );
+        let is_written_below_one = |path: &str| self.merged.integer(path).is_none_or(|number| number <= 0);
+        let (no_server, no_serf_lan) = (is_written_below_one("ports.server"), is_written_below_one("ports.serf_lan"));
+        let (dns, http, https) = (self.port("ports.dns"), self.port("ports.http"), self.port("ports.https"));
         let server_port = self.port("ports.server");
         let grpc = self.port("ports.grpc");
         let grpc_tls = self.port("ports.grpc_tls");
         // Compat: a server has gRPC over TLS on this port unless it says otherwise.
-        let grpc_tls = if !self.merged.has("ports.grpc_tls") && server {
-            Some(8503)
-        } else {
-            grpc_tls
-        };
+        let grpc_tls = if !self.merged.has("ports.grpc_tls") && server { Some(8503) } else { grpc_tls };
         let (serf_lan, serf_wan) = (self.port("ports.serf_lan"), self.port("ports.serf_wan"));
         let mut bound = |path: &str| self.port(path).map_or(-1, i64::from);
         let (proxy_min, proxy_max) = (bound("ports.proxy_min_port"), bound("ports.proxy_max_port"));
-        let (sidecar_min, sidecar_max) = (
-            bound("ports.sidecar_min_port"),
-            bound("ports.sidecar_max_port"),
-        );
-        let (expose_min, expose_max) = (
-            bound("ports.expose_min_port"),
-            bound("ports.expose_max_port"),
-        );
+        let (sidecar_min, sidecar_max) = (bound("ports.sidecar_min_port"), bound("ports.sidecar_max_port"));
+        let (expose_min, expose_max) = (bound("ports.expose_min_port"), bound("ports.expose_max_port"));
         if no_server {
             return Err(Error::new("server-port must be greater than zero"));
         }
         if no_serf_lan {
             return Err(Error::new("serf-lan-port must be greater than zero"));
         }
-        for (name, min, max) in [
-            ("proxy", proxy_min, proxy_max),
-            ("sidecar", sidecar_min, sidecar_max),
-            ("expose", expose_min, expose_max),
-        ] {
+        for (name, min, max) in
+            [("proxy", proxy_min, proxy_max), ("sidecar", sidecar_min, sidecar_max), ("expose", expose_min, expose_max)]
+        {
             if max < min {
                 return Err(Error::new(format!(
                     "{name}_min_port must be less than {name}_max_port. To disable, set both to zero."
@@ -98,8 +78,7 @@ impl Reader<'_> {
         let expanded = match expand(&text, self.host) {
             Ok(expanded) => expanded,
             Err(error) => {
-                self.faults
-                    .push(format!("{path}: error parsing {text:?}: {error}"));
+                self.faults.push(format!("{path}: error parsing {text:?}: {error}"));
                 return Vec::new();
             }
         };
@@ -112,8 +91,7 @@ impl Reader<'_> {
             match ip(word) {
                 Some(address) => list.push(Address::Ip(address)),
                 None => {
-                    self.faults
-                        .push(format!("{path}: invalid ip address: {word}"));
+                    self.faults.push(format!("{path}: invalid ip address: {word}"));
                     return Vec::new();
                 }
             }
@@ -147,10 +125,7 @@ impl Reader<'_> {
                     Address::Unix(file) => file.clone(),
                 })
                 .collect();
-            self.faults.push(format!(
-                "{path}: multiple addresses found: {}",
-                shown.join(" ")
-            ));
+            self.faults.push(format!("{path}: multiple addresses found: {}", shown.join(" ")));
             return None;
         }
         match list.pop()? {
@@ -174,14 +149,8 @@ impl Reader<'_> {
             Some(Address::Unix(_)) => Err(Error::new("bind_addr cannot be a unix socket")),
             None => {
                 // The reference says only this, also when the reason is a template that it could not expand.
-                let reason = self
-                    .faults
-                    .list
-                    .pop()
-                    .filter(|fault| fault.starts_with("bind_addr: "));
-                let reason = reason
-                    .map(|fault| format!(" ({fault})"))
-                    .unwrap_or_default();
+                let reason = self.faults.list.pop().filter(|fault| fault.starts_with("bind_addr: "));
+                let reason = reason.map(|fault| format!(" ({fault})")).unwrap_or_default();
                 Err(Error::new(format!("bind_addr cannot be empty{reason}")))
             }
         }
@@ -202,15 +171,8 @@ impl Reader<'_> {
     }
 
     /// The address of one family: the setting's own, or the general one if that is of this family.
-    fn of_family(
-        &mut self,
-        path: &str,
-        general: IpAddr,
-        v4: bool,
-    ) -> Result<Option<IpAddr>, Error> {
-        let address = self
-            .single_ip(path)
-            .or_else(|| (general.is_ipv4() == v4).then_some(general));
+    fn of_family(&mut self, path: &str, general: IpAddr, v4: bool) -> Result<Option<IpAddr>, Error> {
+        let address = self.single_ip(path).or_else(|| (general.is_ipv4() == v4).then_some(general));
         match address {
             Some(address) if address.is_ipv4() != v4 => {
                 let family = if v4 { "ipv4" } else { "ipv6" };
@@ -222,14 +184,9 @@ impl Reader<'_> {
 
     pub(super) fn addresses(&mut self, ports: &Ports) -> Result<Addresses, Error> {
         let bind = self.bind()?;
-        for (path, what) in [
-            ("advertise_addr", "Advertise"),
-            ("advertise_addr_wan", "Advertise WAN"),
-        ] {
+        for (path, what) in [("advertise_addr", "Advertise"), ("advertise_addr_wan", "Advertise WAN")] {
             if is_any(self.merged.text(path).unwrap_or_default()) {
-                return Err(Error::new(format!(
-                    "{what} address cannot be 0.0.0.0, :: or [::]"
-                )));
+                return Err(Error::new(format!("{what} address cannot be 0.0.0.0, :: or [::]")));
             }
         }
         let mut advertise_lan = self.single_ip("advertise_addr").unwrap_or(bind);
@@ -242,9 +199,7 @@ impl Reader<'_> {
         let serf_wan = self.single_ip("serf_wan").unwrap_or(bind);
         let lan_v4 = self.of_family("advertise_addr_ipv4", advertise_lan, true)?;
         let lan_v6 = self.of_family("advertise_addr_ipv6", advertise_lan, false)?;
-        let advertise_wan = self
-            .single_ip("advertise_addr_wan")
-            .unwrap_or(advertise_lan);
+        let advertise_wan = self.single_ip("advertise_addr_wan").unwrap_or(advertise_lan);
         let wan_v4 = self.of_family("advertise_addr_wan_ipv4", advertise_wan, true)?;
         let wan_v6 = self.of_family("advertise_addr_wan_ipv6", advertise_wan, false)?;
 
@@ -264,10 +219,7 @@ impl Reader<'_> {
             ("wan_ipv4", wan_v4),
             ("wan_ipv6", wan_v6),
         ];
-        tagged.extend(
-            all.into_iter()
-                .filter_map(|(tag, address)| Some((tag.to_owned(), address?.to_string()))),
-        );
+        tagged.extend(all.into_iter().filter_map(|(tag, address)| Some((tag.to_owned(), address?.to_string()))));
         Ok(Addresses {
             bind,
             advertise_lan,
@@ -283,9 +235,7 @@ impl Reader<'_> {
             serf_lan_bind: SocketAddr::new(serf_lan, ports.serf_lan),
             serf_lan_advertise: SocketAddr::new(advertise_lan, ports.serf_lan),
             serf_wan_bind: ports.serf_wan.map(|port| SocketAddr::new(serf_wan, port)),
-            serf_wan_advertise: ports
-                .serf_wan
-                .map(|port| SocketAddr::new(advertise_wan, port)),
+            serf_wan_advertise: ports.serf_wan.map(|port| SocketAddr::new(advertise_wan, port)),
             tagged,
         })
     }
@@ -295,10 +245,7 @@ impl Reader<'_> {
         let own = self.address_list(path);
         let Some(port) = port else { return Vec::new() };
         if own.is_empty() {
-            return client
-                .iter()
-                .map(|address| Listen::Socket(SocketAddr::new(*address, port)))
-                .collect();
+            return client.iter().map(|address| Listen::Socket(SocketAddr::new(*address, port))).collect();
         }
         own.into_iter()
             .map(|address| match address {
@@ -319,9 +266,7 @@ impl Reader<'_> {
 
 fn ip(text: &str) -> Option<IpAddr> {
     let text = if text == "[::]" { "::" } else { text };
-    text.parse::<IpAddr>()
-        .ok()
-        .map(|address| address.to_canonical())
+    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 /// Whether a text is one of the addresses that mean every interface.

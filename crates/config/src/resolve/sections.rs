@@ -8,8 +8,8 @@ use super::Reader;
 use crate::error::Error;
 use crate::host::{Cidr, expand};
 use crate::runtime::{
-    Acl, AclTokens, AgentChecks, Autopilot, Dns, Encrypt, Gossip, Http, Join, Joining, Limits,
-    Logging, Performance, Raft, RecursorStrategy, Soa, Sync, Telemetry, Ui,
+    Acl, AclTokens, AgentChecks, Autopilot, Dns, Encrypt, Gossip, Http, Join, Joining, Limits, Logging, Performance,
+    Raft, RecursorStrategy, Soa, Sync, Telemetry, Ui,
 };
 use crate::secret::Secret;
 
@@ -55,10 +55,7 @@ impl Reader<'_> {
             reap_interval: self.duration("check_reap_interval"),
             output_max_size: self.integer("check_output_max_size"),
             discard_output: self.bool("discard_check_output"),
-            enable_local_scripts: self
-                .merged
-                .bool("enable_local_script_checks")
-                .unwrap_or(enable_remote_scripts),
+            enable_local_scripts: self.merged.bool("enable_local_script_checks").unwrap_or(enable_remote_scripts),
             enable_remote_scripts,
         }
     }
@@ -76,9 +73,7 @@ impl Reader<'_> {
     pub(super) fn dns(&mut self) -> Result<Dns, Error> {
         let mut service_ttl = BTreeMap::new();
         for (service, ttl) in self.merged.text_map("dns_config.service_ttl") {
-            let ttl = self
-                .faults
-                .duration(&format!("dns_config.service_ttl[{service:?}]"), Some(&ttl));
+            let ttl = self.faults.duration(&format!("dns_config.service_ttl[{service:?}]"), Some(&ttl));
             service_ttl.insert(service, ttl);
         }
         let soa = |name: &str, default: u32| {
@@ -96,9 +91,7 @@ impl Reader<'_> {
             None | Some("" | "sequential") => RecursorStrategy::Sequential,
             Some("random") => RecursorStrategy::Random,
             Some(other) => {
-                self.faults.push(format!(
-                    "dns_config.recursor_strategy: invalid strategy: {other:?}"
-                ));
+                self.faults.push(format!("dns_config.recursor_strategy: invalid strategy: {other:?}"));
                 RecursorStrategy::Sequential
             }
         };
@@ -114,14 +107,10 @@ impl Reader<'_> {
             node_ttl: self.duration("dns_config.node_ttl"),
             service_ttl,
             only_passing: self.bool("dns_config.only_passing"),
-            node_meta_txt: self
-                .merged
-                .bool("dns_config.enable_additional_node_meta_txt")
-                .unwrap_or(true),
+            node_meta_txt: self.merged.bool("dns_config.enable_additional_node_meta_txt").unwrap_or(true),
             recursors,
             recursor_strategy,
-            recursor_timeout: self
-                .duration_named("recursor_timeout", "dns_config.recursor_timeout"),
+            recursor_timeout: self.duration_named("recursor_timeout", "dns_config.recursor_timeout"),
             soa,
             use_cache: self.bool("dns_config.use_cache"),
             cache_max_age: self.duration("dns_config.cache_max_age"),
@@ -131,14 +120,11 @@ impl Reader<'_> {
     fn recursors(&mut self) -> Result<Vec<String>, Error> {
         let mut recursors: Vec<String> = Vec::new();
         for text in self.merged.texts("recursors") {
-            let expanded = expand(text, self.host).map_err(|error| {
-                Error::new(format!("Invalid DNS recursor template {text:?}: {error}"))
-            })?;
+            let expanded = expand(text, self.host)
+                .map_err(|error| Error::new(format!("Invalid DNS recursor template {text:?}: {error}")))?;
             for address in expanded.split_whitespace() {
                 if address.starts_with("unix://") {
-                    return Err(Error::new(format!(
-                        "DNS Recursors cannot be unix sockets: {address}"
-                    )));
+                    return Err(Error::new(format!("DNS Recursors cannot be unix sockets: {address}")));
                 }
                 if !recursors.iter().any(|known| known == address) {
                     recursors.push(address.to_owned());
@@ -150,11 +136,8 @@ impl Reader<'_> {
 
     pub(super) fn gossip(&mut self, section: &str, reconnect: &str) -> Gossip {
         // Compat: the doubled dot is in the reference's error texts.
-        let mut duration = |key: &str| {
-            self.duration_named(&format!("{section}..{key}"), &format!("{section}.{key}"))
-        };
-        let (gossip_interval, probe_interval) =
-            (duration("gossip_interval"), duration("probe_interval"));
+        let mut duration = |key: &str| self.duration_named(&format!("{section}..{key}"), &format!("{section}.{key}"));
+        let (gossip_interval, probe_interval) = (duration("gossip_interval"), duration("probe_interval"));
         let probe_timeout = duration("probe_timeout");
         let integer = |key: &str| self.integer(&format!("{section}.{key}"));
         Gossip {
@@ -181,9 +164,7 @@ impl Reader<'_> {
         for text in self.merged.texts("http_config.allow_write_http_from") {
             match Cidr::parse(text.trim()) {
                 Some(network) => allow_write_from.push(network),
-                None => self
-                    .faults
-                    .push(format!("allow_write_http_from: invalid cidr: {text}")),
+                None => self.faults.push(format!("allow_write_http_from: invalid cidr: {text}")),
             }
         }
         Http {
@@ -196,10 +177,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn joining(&mut self) -> Joining {
-        let (lan, wan) = (
-            self.duration("retry_interval"),
-            self.duration("retry_interval_wan"),
-        );
+        let (lan, wan) = (self.duration("retry_interval"), self.duration("retry_interval_wan"));
         Joining {
             lan: Join {
                 addresses: self.address_texts("retry_join"),
@@ -222,10 +200,7 @@ impl Reader<'_> {
             rpc_max_burst: self.integer("limits.rpc_max_burst"),
             rpc_max_conns_per_client: self.integer("limits.rpc_max_conns_per_client"),
             rpc_rate: self.rate("limits.rpc_rate"),
-            kv_max_value_size: self
-                .merged
-                .unsigned("limits.kv_max_value_size")
-                .unwrap_or(0),
+            kv_max_value_size: self.merged.unsigned("limits.kv_max_value_size").unwrap_or(0),
             txn_max_req_len: self.merged.unsigned("limits.txn_max_req_len").unwrap_or(0),
         }
     }
@@ -275,10 +250,7 @@ impl Reader<'_> {
         Sync {
             ae_interval: self.duration("ae_interval"),
             coordinate_interval_min: self.duration("sync_coordinate_interval_min"),
-            coordinate_rate_target: self
-                .merged
-                .float("sync_coordinate_rate_target")
-                .unwrap_or(0.0),
+            coordinate_rate_target: self.merged.float("sync_coordinate_rate_target").unwrap_or(0.0),
             coordinate_update_batch_size: self.integer("consul.coordinate.update_batch_size"),
             coordinate_update_max_batches: self.integer("consul.coordinate.update_max_batches"),
             coordinate_update_period: self.duration("consul.coordinate.update_period"),
@@ -296,12 +268,9 @@ impl Reader<'_> {
             } else if let Some(prefix) = rule.strip_prefix('-') {
                 blocked.push(prefix.to_owned());
             } else if rule.is_empty() {
-                self.warnings
-                    .push("Cannot have empty filter rule in prefix_filter".to_owned());
+                self.warnings.push("Cannot have empty filter rule in prefix_filter".to_owned());
             } else {
-                self.warnings.push(format!(
-                    "Filter rule must begin with either '+' or '-': {rule:?}"
-                ));
+                self.warnings.push(format!("Filter rule must begin with either '+' or '-': {rule:?}"));
             }
         }
         if !allowed.contains(&hidden) && !blocked.contains(&hidden) {
@@ -313,10 +282,8 @@ impl Reader<'_> {
             filter_default: self.bool("telemetry.filter_default"),
             allowed_prefixes: allowed,
             blocked_prefixes: blocked,
-            prometheus_retention_time: self.duration_named(
-                "prometheus_retention_time",
-                "telemetry.prometheus_retention_time",
-            ),
+            prometheus_retention_time: self
+                .duration_named("prometheus_retention_time", "telemetry.prometheus_retention_time"),
             statsd_address: self.text("telemetry.statsd_address"),
             statsite_address: self.text("telemetry.statsite_address"),
             dogstatsd_address: self.text("telemetry.dogstatsd_addr"),
@@ -327,38 +294,22 @@ impl Reader<'_> {
 
     /// The web page. The keys `ui`, `ui_dir` and `ui_content_path` are older names that warn when used.
     pub(super) fn ui(&mut self) -> Ui {
-        for (older, current) in [
-            ("ui", "ui_config.enabled"),
-            ("ui_dir", "ui_config.dir"),
-            ("ui_content_path", "ui_config.content_path"),
-        ] {
+        for (older, current) in
+            [("ui", "ui_config.enabled"), ("ui_dir", "ui_config.dir"), ("ui_content_path", "ui_config.content_path")]
+        {
             if self.merged.has(older) {
-                let warning = format!(
-                    "The '{older}' field is deprecated. Use the '{current}' field instead."
-                );
+                let warning = format!("The '{older}' field is deprecated. Use the '{current}' field instead.");
                 self.warnings.push(warning);
             }
         }
         let either = |current: &str, older: &str| {
-            self.merged
-                .text(current)
-                .or_else(|| self.merged.text(older))
-                .unwrap_or_default()
-                .to_owned()
+            self.merged.text(current).or_else(|| self.merged.text(older)).unwrap_or_default().to_owned()
         };
         let path = either("ui_config.content_path", "ui_content_path");
         Ui {
-            enabled: self
-                .merged
-                .bool("ui_config.enabled")
-                .or_else(|| self.merged.bool("ui"))
-                .unwrap_or(false),
+            enabled: self.merged.bool("ui_config.enabled").or_else(|| self.merged.bool("ui")).unwrap_or(false),
             dir: either("ui_config.dir", "ui_dir"),
-            content_path: if path.is_empty() {
-                "/ui/".to_owned()
-            } else {
-                format!("/{}/", path.trim_matches('/'))
-            },
+            content_path: if path.is_empty() { "/ui/".to_owned() } else { format!("/{}/", path.trim_matches('/')) },
         }
     }
 
@@ -376,45 +327,26 @@ impl Reader<'_> {
         ] {
             self.duration(path);
         }
-        for path in [
-            "performance.grpc_keepalive_interval",
-            "performance.grpc_keepalive_timeout",
-        ] {
-            self.faults
-                .duration_of_at_least(path, self.merged.text(path), KEEPALIVE_MIN);
+        for path in ["performance.grpc_keepalive_interval", "performance.grpc_keepalive_timeout"] {
+            self.faults.duration_of_at_least(path, self.merged.text(path), KEEPALIVE_MIN);
         }
         let mode = self.text("limits.request_limits.mode");
         if !matches!(mode.as_str(), "" | "disabled" | "permissive" | "enforcing") {
-            self.faults.push(format!(
-                "limits.request_limits.mode: invalid mode: {mode:?}"
-            ));
+            self.faults.push(format!("limits.request_limits.mode: invalid mode: {mode:?}"));
         }
         self.address_texts("primary_gateways");
         self.address_texts("auto_config.server_addresses");
-        if self.bool("connect.enable_mesh_gateway_wan_federation") && !self.bool("connect.enabled")
-        {
+        if self.bool("connect.enable_mesh_gateway_wan_federation") && !self.bool("connect.enabled") {
             return Err(Error::new(
                 "'connect.enable_mesh_gateway_wan_federation=true' requires 'connect.enabled=true'",
             ));
         }
         self.check_tls()?;
-        if let Some(burst) = self
-            .merged
-            .integer("cache.entry_fetch_max_burst")
-            .filter(|burst| *burst <= 0)
-        {
-            return Err(Error::new(format!(
-                "cache.entry_fetch_max_burst must be strictly positive, was: {burst}"
-            )));
+        if let Some(burst) = self.merged.integer("cache.entry_fetch_max_burst").filter(|burst| *burst <= 0) {
+            return Err(Error::new(format!("cache.entry_fetch_max_burst must be strictly positive, was: {burst}")));
         }
-        if let Some(rate) = self
-            .merged
-            .float("cache.entry_fetch_rate")
-            .filter(|rate| *rate == 0.0)
-        {
-            return Err(Error::new(format!(
-                "cache.entry_fetch_rate must be strictly positive, was: {rate}"
-            )));
+        if let Some(rate) = self.merged.float("cache.entry_fetch_rate").filter(|rate| *rate == 0.0) {
+            return Err(Error::new(format!("cache.entry_fetch_rate must be strictly positive, was: {rate}")));
         }
         Ok(())
     }
@@ -422,22 +354,15 @@ impl Reader<'_> {
     fn check_tls(&mut self) -> Result<(), Error> {
         let has = |section: &str, key: &str| self.merged.has(&format!("tls.{section}.{key}"));
         if has("grpc", "verify_outgoing") {
-            return Err(Error::new(
-                "verify_outgoing is not valid in the tls.grpc stanza",
-            ));
+            return Err(Error::new("verify_outgoing is not valid in the tls.grpc stanza"));
         }
         if has("grpc", "verify_server_hostname") || has("https", "verify_server_hostname") {
             return Err(Error::new(
                 "verify_server_hostname is only valid in the tls.defaults and tls.internal_rpc stanzas",
             ));
         }
-        if ["defaults", "https", "internal_rpc"]
-            .iter()
-            .any(|section| has(section, "use_auto_cert"))
-        {
-            return Err(Error::new(
-                "use_auto_cert is only valid in the tls.grpc stanza",
-            ));
+        if ["defaults", "https", "internal_rpc"].iter().any(|section| has(section, "use_auto_cert")) {
+            return Err(Error::new("use_auto_cert is only valid in the tls.grpc stanza"));
         }
         const VERSIONS: [&str; 5] = ["TLS_AUTO", "TLSv1_0", "TLSv1_1", "TLSv1_2", "TLSv1_3"];
         for section in ["defaults", "internal_rpc", "https", "grpc"] {

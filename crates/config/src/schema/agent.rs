@@ -2,14 +2,11 @@
 
 use super::definition::{CHECK, LOCALITY, SERVICE};
 use super::sections::{
-    ACL, ADDRESSES, AUDIT, AUTO_CONFIG, AUTO_ENCRYPT, AUTOPILOT, CACHE, CLOUD, CONFIG_ENTRIES,
-    CONNECT, CONSUL, DNS_CONFIG, GOSSIP, HTTP_CONFIG, LIMITS, PEERING, PERFORMANCE, PORTS,
-    RAFT_BOLTDB, RAFT_LOGSTORE, REPORTING, RPC, SEGMENT, TELEMETRY, TLS, UI_CONFIG, UNIX_SOCKETS,
-    XDS,
+    ACL, ADDRESSES, AUDIT, AUTO_CONFIG, AUTO_ENCRYPT, AUTOPILOT, CACHE, CLOUD, CONFIG_ENTRIES, CONNECT, CONSUL,
+    DNS_CONFIG, GOSSIP, HTTP_CONFIG, LIMITS, PEERING, PERFORMANCE, PORTS, RAFT_BOLTDB, RAFT_LOGSTORE, REPORTING, RPC,
+    SEGMENT, TELEMETRY, TLS, UI_CONFIG, UNIX_SOCKETS, XDS,
 };
-use super::{
-    Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, whole,
-};
+use super::{Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, whole};
 
 pub static AGENT: Schema = Schema {
     keys: &[

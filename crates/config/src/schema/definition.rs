@@ -63,21 +63,13 @@ pub static CHECK: Schema = Schema {
     ],
 };
 
-static SERVICE_ADDRESS: Schema = Schema {
-    keys: &[text("address"), integer("port")],
-};
+static SERVICE_ADDRESS: Schema = Schema { keys: &[text("address"), integer("port")] };
 
-static WEIGHTS: Schema = Schema {
-    keys: &[integer("passing"), integer("warning")],
-};
+static WEIGHTS: Schema = Schema { keys: &[integer("passing"), integer("warning")] };
 
-pub(super) static LOCALITY: Schema = Schema {
-    keys: &[text("region"), text("zone")],
-};
+pub(super) static LOCALITY: Schema = Schema { keys: &[text("region"), text("zone")] };
 
-static CONNECT: Schema = Schema {
-    keys: &[boolean("native"), whole("sidecar_service", &SERVICE)],
-};
+static CONNECT: Schema = Schema { keys: &[boolean("native"), whole("sidecar_service", &SERVICE)] };
 
 static PROXY: Schema = Schema {
     keys: &[
@@ -95,12 +87,7 @@ static PROXY: Schema = Schema {
     ],
 };
 
-static TRANSPARENT_PROXY: Schema = Schema {
-    keys: &[
-        integer("outbound_listener_port"),
-        boolean("dialed_directly"),
-    ],
-};
+static TRANSPARENT_PROXY: Schema = Schema { keys: &[integer("outbound_listener_port"), boolean("dialed_directly")] };
 
 static UPSTREAM: Schema = Schema {
     keys: &[
@@ -119,23 +106,9 @@ static UPSTREAM: Schema = Schema {
     ],
 };
 
-static MESH_GATEWAY: Schema = Schema {
-    keys: &[text("mode")],
-};
+static MESH_GATEWAY: Schema = Schema { keys: &[text("mode")] };
 
-static EXPOSE: Schema = Schema {
-    keys: &[
-        boolean("checks"),
-        integer("port"),
-        sections("paths", &EXPOSE_PATH),
-    ],
-};
+static EXPOSE: Schema = Schema { keys: &[boolean("checks"), integer("port"), sections("paths", &EXPOSE_PATH)] };
 
-static EXPOSE_PATH: Schema = Schema {
-    keys: &[
-        integer("listener_port"),
-        text("path"),
-        text("protocol"),
-        integer("local_path_port"),
-    ],
-};
+static EXPOSE_PATH: Schema =
+    Schema { keys: &[integer("listener_port"), text("path"), text("protocol"), integer("local_path_port")] };

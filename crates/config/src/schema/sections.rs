@@ -1,8 +1,6 @@
 //! The keys of the sections of a configuration file.
 
-use super::{
-    Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, unsigned,
-};
+use super::{Key, Schema, Shape, boolean, float, integer, section, sections, text, text_map, texts, unsigned};
 
 pub(super) static ACL: Schema = Schema {
     keys: &[
@@ -35,19 +33,10 @@ static ACL_TOKENS: Schema = Schema {
     ],
 };
 
-static SERVICE_PROVIDER_TOKEN: Schema = Schema {
-    keys: &[text("accessor_id"), text("secret_id")],
-};
+static SERVICE_PROVIDER_TOKEN: Schema = Schema { keys: &[text("accessor_id"), text("secret_id")] };
 
-pub(super) static ADDRESSES: Schema = Schema {
-    keys: &[
-        text("dns"),
-        text("http"),
-        text("https"),
-        text("grpc"),
-        text("grpc_tls"),
-    ],
-};
+pub(super) static ADDRESSES: Schema =
+    Schema { keys: &[text("dns"), text("http"), text("https"), text("grpc"), text("grpc_tls")] };
 
 pub(super) static AUTO_CONFIG: Schema = Schema {
     keys: &[
@@ -61,9 +50,8 @@ pub(super) static AUTO_CONFIG: Schema = Schema {
     ],
 };
 
-static AUTO_CONFIG_AUTHORIZATION: Schema = Schema {
-    keys: &[boolean("enabled"), section("static", &AUTO_CONFIG_STATIC)],
-};
+static AUTO_CONFIG_AUTHORIZATION: Schema =
+    Schema { keys: &[boolean("enabled"), section("static", &AUTO_CONFIG_STATIC)] };
 
 static AUTO_CONFIG_STATIC: Schema = Schema {
     keys: &[
@@ -98,9 +86,7 @@ pub(super) static AUTOPILOT: Schema = Schema {
     ],
 };
 
-pub(super) static CACHE: Schema = Schema {
-    keys: &[integer("entry_fetch_max_burst"), float("entry_fetch_rate")],
-};
+pub(super) static CACHE: Schema = Schema { keys: &[integer("entry_fetch_max_burst"), float("entry_fetch_rate")] };
 
 pub(super) static CLOUD: Schema = Schema {
     keys: &[
@@ -113,18 +99,10 @@ pub(super) static CLOUD: Schema = Schema {
     ],
 };
 
-pub(super) static CONFIG_ENTRIES: Schema = Schema {
-    keys: &[Key::of("bootstrap", Shape::Frees)],
-};
+pub(super) static CONFIG_ENTRIES: Schema = Schema { keys: &[Key::of("bootstrap", Shape::Frees)] };
 
-pub(super) static AUTO_ENCRYPT: Schema = Schema {
-    keys: &[
-        boolean("tls"),
-        texts("dns_san"),
-        texts("ip_san"),
-        boolean("allow_tls"),
-    ],
-};
+pub(super) static AUTO_ENCRYPT: Schema =
+    Schema { keys: &[boolean("tls"), texts("dns_san"), texts("ip_san"), boolean("allow_tls")] };
 
 pub(super) static CONNECT: Schema = Schema {
     keys: &[
@@ -144,25 +122,13 @@ pub(super) static CONSUL: Schema = Schema {
     ],
 };
 
-static CONSUL_COORDINATE: Schema = Schema {
-    keys: &[
-        integer("update_batch_size"),
-        integer("update_max_batches"),
-        text("update_period"),
-    ],
-};
+static CONSUL_COORDINATE: Schema =
+    Schema { keys: &[integer("update_batch_size"), integer("update_max_batches"), text("update_period")] };
 
-static CONSUL_RAFT: Schema = Schema {
-    keys: &[
-        text("election_timeout"),
-        text("heartbeat_timeout"),
-        text("leader_lease_timeout"),
-    ],
-};
+static CONSUL_RAFT: Schema =
+    Schema { keys: &[text("election_timeout"), text("heartbeat_timeout"), text("leader_lease_timeout")] };
 
-static CONSUL_SERVER: Schema = Schema {
-    keys: &[text("health_interval")],
-};
+static CONSUL_SERVER: Schema = Schema { keys: &[text("health_interval")] };
 
 pub(super) static DNS_CONFIG: Schema = Schema {
     keys: &[
@@ -185,14 +151,8 @@ pub(super) static DNS_CONFIG: Schema = Schema {
     ],
 };
 
-static SOA: Schema = Schema {
-    keys: &[
-        unsigned("refresh"),
-        unsigned("retry"),
-        unsigned("expire"),
-        unsigned("min_ttl"),
-    ],
-};
+static SOA: Schema =
+    Schema { keys: &[unsigned("refresh"), unsigned("retry"), unsigned("expire"), unsigned("min_ttl")] };
 
 pub(super) static GOSSIP: Schema = Schema {
     keys: &[
@@ -230,13 +190,9 @@ pub(super) static LIMITS: Schema = Schema {
     ],
 };
 
-static REQUEST_LIMITS: Schema = Schema {
-    keys: &[text("mode"), float("read_rate"), float("write_rate")],
-};
+static REQUEST_LIMITS: Schema = Schema { keys: &[text("mode"), float("read_rate"), float("write_rate")] };
 
-pub(super) static PEERING: Schema = Schema {
-    keys: &[boolean("enabled"), boolean("test_allow_peer_registrations")],
-};
+pub(super) static PEERING: Schema = Schema { keys: &[boolean("enabled"), boolean("test_allow_peer_registrations")] };
 
 pub(super) static PERFORMANCE: Schema = Schema {
     keys: &[
@@ -268,9 +224,7 @@ pub(super) static PORTS: Schema = Schema {
     ],
 };
 
-pub(super) static RAFT_BOLTDB: Schema = Schema {
-    keys: &[boolean("NoFreelistSync")],
-};
+pub(super) static RAFT_BOLTDB: Schema = Schema { keys: &[boolean("NoFreelistSync")] };
 
 pub(super) static RAFT_LOGSTORE: Schema = Schema {
     keys: &[
@@ -282,21 +236,13 @@ pub(super) static RAFT_LOGSTORE: Schema = Schema {
     ],
 };
 
-static RAFT_LOGSTORE_VERIFICATION: Schema = Schema {
-    keys: &[boolean("enabled"), text("interval")],
-};
+static RAFT_LOGSTORE_VERIFICATION: Schema = Schema { keys: &[boolean("enabled"), text("interval")] };
 
-static RAFT_LOGSTORE_BOLTDB: Schema = Schema {
-    keys: &[boolean("no_freelist_sync")],
-};
+static RAFT_LOGSTORE_BOLTDB: Schema = Schema { keys: &[boolean("no_freelist_sync")] };
 
-static RAFT_LOGSTORE_WAL: Schema = Schema {
-    keys: &[integer("segment_size_mb")],
-};
+static RAFT_LOGSTORE_WAL: Schema = Schema { keys: &[integer("segment_size_mb")] };
 
-pub(super) static RPC: Schema = Schema {
-    keys: &[boolean("enable_streaming")],
-};
+pub(super) static RPC: Schema = Schema { keys: &[boolean("enable_streaming")] };
 
 pub(super) static TELEMETRY: Schema = Schema {
     keys: &[
@@ -365,33 +311,17 @@ pub(super) static UI_CONFIG: Schema = Schema {
     ],
 };
 
-static UI_METRICS_PROXY: Schema = Schema {
-    keys: &[
-        text("base_url"),
-        sections("add_headers", &UI_ADD_HEADER),
-        texts("path_allowlist"),
-    ],
-};
+static UI_METRICS_PROXY: Schema =
+    Schema { keys: &[text("base_url"), sections("add_headers", &UI_ADD_HEADER), texts("path_allowlist")] };
 
-static UI_ADD_HEADER: Schema = Schema {
-    keys: &[text("name"), text("value")],
-};
+static UI_ADD_HEADER: Schema = Schema { keys: &[text("name"), text("value")] };
 
-pub(super) static UNIX_SOCKETS: Schema = Schema {
-    keys: &[text("group"), text("mode"), text("user")],
-};
+pub(super) static UNIX_SOCKETS: Schema = Schema { keys: &[text("group"), text("mode"), text("user")] };
 
-pub(super) static XDS: Schema = Schema {
-    keys: &[float("update_max_per_second")],
-};
+pub(super) static XDS: Schema = Schema { keys: &[float("update_max_per_second")] };
 
-pub(super) static AUDIT: Schema = Schema {
-    keys: &[
-        boolean("enabled"),
-        Key::of("sink", Shape::SectionMap(&AUDIT_SINK)),
-        boolean("rpc_enabled"),
-    ],
-};
+pub(super) static AUDIT: Schema =
+    Schema { keys: &[boolean("enabled"), Key::of("sink", Shape::SectionMap(&AUDIT_SINK)), boolean("rpc_enabled")] };
 
 static AUDIT_SINK: Schema = Schema {
     keys: &[
@@ -406,20 +336,9 @@ static AUDIT_SINK: Schema = Schema {
     ],
 };
 
-pub(super) static SEGMENT: Schema = Schema {
-    keys: &[
-        text("advertise"),
-        text("bind"),
-        text("name"),
-        integer("port"),
-        boolean("rpc_listener"),
-    ],
-};
+pub(super) static SEGMENT: Schema =
+    Schema { keys: &[text("advertise"), text("bind"), text("name"), integer("port"), boolean("rpc_listener")] };
 
-pub(super) static REPORTING: Schema = Schema {
-    keys: &[section("license", &REPORTING_LICENSE)],
-};
+pub(super) static REPORTING: Schema = Schema { keys: &[section("license", &REPORTING_LICENSE)] };
 
-static REPORTING_LICENSE: Schema = Schema {
-    keys: &[boolean("enabled")],
-};
+static REPORTING_LICENSE: Schema = Schema { keys: &[boolean("enabled")] };

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use raft::eraftpb::HardState;
@@ -66,38 +67,52 @@ pub(super) fn scan(log_dir: &Path, snapshot: Option<SnapshotMeta>) -> Result<Sca
 impl Scanned {
     /// Reads one segment; returns how long the part with whole appends is.
     fn segment(&mut self, path: &Path, number: u64, is_last: bool) -> Result<u64, StoreError> {
-        let bytes = fs::read(path).map_err(|error| broken(path, "cannot read", &error))?;
+        let mut window = Window::open(path)?;
+        loop {
+            let whole = self.appends(path, number, is_last, &window)?;
+            if window.is_end {
+                return Ok((window.base + whole) as u64);
+            }
+            window.slide(whole, path)?;
+        }
+    }
+
+    /// Reads the appends of a window; returns how many of its bytes they take.
+    fn appends(&mut self, path: &Path, number: u64, is_last: bool, window: &Window) -> Result<usize, StoreError> {
+        let Window { bytes, base, .. } = window;
         let (mut at, mut whole) = (0, 0);
         // The records of an append count once its last one is there.
         let mut append: Vec<(usize, Header, &[u8])> = Vec::new();
         loop {
-            match segment::read(&bytes, at) {
-                Found::End if append.is_empty() => return Ok(whole as u64),
+            match segment::read(bytes, at) {
                 Found::Record(header, body) => {
                     if !self.is_next(header.append, append.first().map(|(_, first, _)| first.append)) {
-                        return Err(segment::damaged(path, at, "the append's number; record"));
+                        return Err(segment::damaged(path, base + at, "the append's number; record"));
                     }
                     append.push((at, header, body));
                     at += HEADER + body.len();
                     if header.ends_append {
                         for (at, header, body) in append.drain(..) {
-                            self.record(path, at, number, header, body)?;
+                            self.record(path, base + at, number, header, body)?;
                         }
                         self.append = Some(header.append.wrapping_add(1));
                         whole = at;
                     }
                 }
+                // The rest may stand behind the window.
+                _ if !window.is_end => return Ok(whole),
+                Found::End if append.is_empty() => return Ok(whole),
                 // Only the segment that is appended to has zeros written ahead.
-                _ if is_last && append.is_empty() && segment::is_blank(&bytes, at) => return Ok(whole as u64),
+                _ if is_last && append.is_empty() && segment::is_blank(bytes, at) => return Ok(whole),
                 unsound => {
                     let own = append.first().map(|(_, first, _)| first.append).or(self.append);
                     let own = own.unwrap_or_default();
-                    if is_last && segment::is_unfinished(&bytes, at, &unsound, own) {
+                    if is_last && segment::is_unfinished(bytes, at, &unsound, own) {
                         self.is_unfinished = true;
-                        return Ok(whole as u64);
+                        return Ok(whole);
                     }
                     let reason = if let Found::Wrong(reason) = unsound { reason } else { "missing end; record" };
-                    return Err(segment::damaged(path, at, reason));
+                    return Err(segment::damaged(path, base + at, reason));
                 }
             }
         }
@@ -157,4 +172,36 @@ fn segments_in(log_dir: &Path) -> Result<Vec<u64>, StoreError> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// So much of a segment is looked at together: a start needs no room for a whole one.
+const WINDOW: usize = 256 << 10;
+
+/// A part of a segment that begins at an append.
+struct Window {
+    file: fs::File,
+    base: usize,
+    bytes: Vec<u8>,
+    /// It reaches to the end of the segment.
+    is_end: bool,
+}
+
+impl Window {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = fs::File::open(path).map_err(|error| broken(path, "cannot open", &error))?;
+        let mut window = Window { file, base: 0, bytes: Vec::new(), is_end: false };
+        window.slide(0, path)?;
+        Ok(window)
+    }
+
+    /// Leaves `whole` bytes behind and looks further, the further the less could be left behind.
+    fn slide(&mut self, whole: usize, path: &Path) -> Result<(), StoreError> {
+        self.bytes.drain(..whole);
+        self.base += whole;
+        let more = WINDOW.max(self.bytes.len());
+        let read = (&self.file).take(more as u64).read_to_end(&mut self.bytes);
+        let read = read.map_err(|error| broken(path, "cannot read", &error))?;
+        self.is_end = read < more;
+        Ok(())
+    }
 }

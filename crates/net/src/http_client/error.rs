@@ -39,10 +39,7 @@ pub enum Cause {
 
 impl HttpError {
     pub(crate) fn unbuilt(text: String) -> HttpError {
-        HttpError {
-            at: None,
-            cause: Cause::Request(text),
-        }
+        HttpError { at: None, cause: Cause::Request(text) }
     }
 
     pub fn is_timeout(&self) -> bool {
@@ -65,10 +62,7 @@ impl HttpError {
 
 impl From<ParseUrlError> for HttpError {
     fn from(error: ParseUrlError) -> HttpError {
-        HttpError {
-            at: None,
-            cause: Cause::Url(error),
-        }
+        HttpError { at: None, cause: Cause::Url(error) }
     }
 }
 
@@ -96,14 +90,16 @@ impl fmt::Display for Cause {
             Cause::Url(error) => error.fmt(f),
             Cause::Request(text) | Cause::Broken(text) => f.write_str(text),
             Cause::Dial(error) => error.fmt(f),
-            Cause::Tls(TlsError::NotTls { http: true }) => f.write_str("http: server gave HTTP response to HTTPS client"),
+            Cause::Tls(TlsError::NotTls { http: true }) => {
+                f.write_str("http: server gave HTTP response to HTTPS client")
+            }
             Cause::Tls(error) => error.fmt(f),
             Cause::TimeoutAwaitingHeaders => {
                 f.write_str("context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
             }
-            Cause::TimeoutReadingBody => f.write_str(
-                "context deadline exceeded (Client.Timeout or context cancellation while reading body)",
-            ),
+            Cause::TimeoutReadingBody => {
+                f.write_str("context deadline exceeded (Client.Timeout or context cancellation while reading body)")
+            }
             Cause::Closed => f.write_str("EOF"),
             Cause::TooManyRedirects(limit) => write!(f, "stopped after {limit} redirects"),
             Cause::BodyTooLarge(limit) => write!(f, "response body is larger than {limit} bytes"),
@@ -126,11 +122,7 @@ pub(crate) fn from_hyper(error: &hyper::Error, received: &[u8]) -> Cause {
         return Cause::Broken(malformed(received));
     }
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return if received.is_empty() {
-            Cause::Closed
-        } else {
-            Cause::Broken("unexpected EOF".to_owned())
-        };
+        return if received.is_empty() { Cause::Closed } else { Cause::Broken("unexpected EOF".to_owned()) };
     }
     Cause::Broken(error.to_string())
 }
@@ -148,13 +140,8 @@ pub(crate) fn io_source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a i
 
 /// Go's complaint about an answer that is no HTTP.
 fn malformed(received: &[u8]) -> String {
-    let end = received
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .unwrap_or(received.len());
-    let line = received[..end]
-        .strip_suffix(b"\r")
-        .unwrap_or(&received[..end]);
+    let end = received.iter().position(|byte| *byte == b'\n').unwrap_or(received.len());
+    let line = received[..end].strip_suffix(b"\r").unwrap_or(&received[..end]);
     let complaint = if !line.starts_with(b"HTTP/") || !line.contains(&b' ') {
         format!("malformed HTTP response {}", quote_bytes(line))
     } else {
@@ -168,10 +155,7 @@ fn malformed(received: &[u8]) -> String {
             let header = headers.find(|header| !header.contains(&b':'));
             let version = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             match header {
-                Some(header) => format!(
-                    "malformed MIME header: missing colon: {}",
-                    quote_bytes(header)
-                ),
+                Some(header) => format!("malformed MIME header: missing colon: {}", quote_bytes(header)),
                 None if !version.starts_with(b"HTTP/1.") => {
                     format!("malformed HTTP version {}", quote_bytes(version))
                 }

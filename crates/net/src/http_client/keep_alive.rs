@@ -50,21 +50,11 @@ impl KeepAlive {
         }
     }
 
-    async fn send_once(
-        &mut self,
-        request: &Request,
-        deadline: Option<Instant>,
-    ) -> Result<Response, HttpError> {
-        let at = |cause| HttpError {
-            at: Some((request.method.to_string(), request.url.to_string())),
-            cause,
-        };
+    async fn send_once(&mut self, request: &Request, deadline: Option<Instant>) -> Result<Response, HttpError> {
+        let at = |cause| HttpError { at: Some((request.method.to_string(), request.url.to_string())), cause };
         let (reused, mut connection) = match self.take_idle(&request.url).await {
             Some(connection) => (true, connection),
-            None => (
-                false,
-                self.connect(&request.url, deadline).await.map_err(at)?,
-            ),
+            None => (false, self.connect(&request.url, deadline).await.map_err(at)?),
         };
         let mut outcome = exchange(&mut connection, request, deadline).await;
         if let Err(cause) = outcome {
@@ -93,9 +83,7 @@ impl KeepAlive {
     }
 
     async fn connect(&self, url: &Url, deadline: Option<Instant>) -> Result<Connection, Cause> {
-        before(deadline, self.client.connect(url))
-            .await
-            .unwrap_or(Err(Cause::TimeoutAwaitingHeaders))
+        before(deadline, self.client.connect(url)).await.unwrap_or(Err(Cause::TimeoutAwaitingHeaders))
     }
 }
 
@@ -104,15 +92,10 @@ async fn exchange(
     request: &Request,
     deadline: Option<Instant>,
 ) -> Result<http::Response<hyper::body::Incoming>, Cause> {
-    before(deadline, connection.exchange(request, false))
-        .await
-        .unwrap_or(Err(Cause::TimeoutAwaitingHeaders))
+    before(deadline, connection.exchange(request, false)).await.unwrap_or(Err(Cause::TimeoutAwaitingHeaders))
 }
 
 /// Go repeats these when a reused connection was already gone.
 fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
-    )
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }

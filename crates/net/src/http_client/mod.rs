@@ -66,22 +66,15 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: Method, url: Url) -> Request {
-        Request {
-            method,
-            url,
-            headers: HeaderMap::new(),
-            host: None,
-            body: Bytes::new(),
-        }
+        Request { method, url, headers: HeaderMap::new(), host: None, body: Bytes::new() }
     }
 
     /// From texts, refusing what Go refuses and in its words.
     pub fn parse(method: &str, url: &str) -> Result<Request, HttpError> {
         let method = match method {
             "" => Method::GET,
-            given => Method::from_bytes(given.as_bytes()).map_err(|_| {
-                HttpError::unbuilt(format!("net/http: invalid method {}", quote(given)))
-            })?,
+            given => Method::from_bytes(given.as_bytes())
+                .map_err(|_| HttpError::unbuilt(format!("net/http: invalid method {}", quote(given))))?,
         };
         Ok(Request::new(method, Url::parse(url)?))
     }
@@ -92,18 +85,10 @@ impl Request {
             at: Some((request.method.to_string(), request.url.to_string())),
             cause: Cause::Request(text),
         };
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-            fail(
-                self,
-                format!("net/http: invalid header field name {}", quote(name)),
-            )
-        })?;
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
-            fail(
-                self,
-                format!("net/http: invalid header field value for {}", quote(name)),
-            )
-        })?;
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| fail(self, format!("net/http: invalid header field name {}", quote(name))))?;
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| fail(self, format!("net/http: invalid header field value for {}", quote(name))))?;
         if parsed == header::HOST {
             self.host.get_or_insert(value);
         } else {
@@ -172,21 +157,14 @@ impl Response {
     }
 
     fn failure(&self, cause: Cause) -> HttpError {
-        HttpError {
-            at: Some((self.method.to_string(), self.url.to_string())),
-            cause,
-        }
+        HttpError { at: Some((self.method.to_string(), self.url.to_string())), cause }
     }
 }
 
 impl Client {
     /// A client that neither encrypts nor follows redirects.
     pub fn plain(timeout: Option<Duration>) -> Client {
-        Client {
-            tls: None,
-            redirects: Redirects::Off,
-            timeout,
-        }
+        Client { tls: None, redirects: Redirects::Off, timeout }
     }
 
     /// Sends on fresh connections, one for each redirect.
@@ -202,11 +180,7 @@ impl Client {
         }
     }
 
-    async fn send_once(
-        &self,
-        request: &Request,
-        deadline: Option<Instant>,
-    ) -> Result<Response, HttpError> {
+    async fn send_once(&self, request: &Request, deadline: Option<Instant>) -> Result<Response, HttpError> {
         let exchange = async {
             let mut connection = self.connect(&request.url).await?;
             let response = connection.exchange(request, true).await?;
@@ -219,38 +193,23 @@ impl Client {
             Some(Err(cause)) => cause,
             None => Cause::TimeoutAwaitingHeaders,
         };
-        Err(HttpError {
-            at: Some((request.method.to_string(), request.url.to_string())),
-            cause,
-        })
+        Err(HttpError { at: Some((request.method.to_string(), request.url.to_string())), cause })
     }
 
     async fn connect(&self, url: &Url) -> Result<Connection, Cause> {
         let stream = match &url.scheme {
             Scheme::Unix(path) => dial::unix(path).await.map_err(dial_failure)?,
             Scheme::Other { name, .. } => {
-                return Err(Cause::Request(format!(
-                    "unsupported protocol scheme {}",
-                    quote(name)
-                )));
+                return Err(Cause::Request(format!("unsupported protocol scheme {}", quote(name))));
             }
             Scheme::Http | Scheme::Https if url.host().is_empty() => {
                 return Err(Cause::Request("http: no Host in request URL".to_owned()));
             }
-            Scheme::Http => dial::tcp(&url.dial_address(), None)
-                .await
-                .map_err(dial_failure)?,
+            Scheme::Http => dial::tcp(&url.dial_address(), None).await.map_err(dial_failure)?,
             Scheme::Https => {
-                let tls = self
-                    .tls
-                    .as_ref()
-                    .ok_or_else(|| Cause::Request("https needs TLS settings".to_owned()))?;
-                let stream = dial::tcp(&url.dial_address(), None)
-                    .await
-                    .map_err(dial_failure)?;
-                tls.connect(stream, url.host_name(), None)
-                    .await
-                    .map_err(Cause::Tls)?
+                let tls = self.tls.as_ref().ok_or_else(|| Cause::Request("https needs TLS settings".to_owned()))?;
+                let stream = dial::tcp(&url.dial_address(), None).await.map_err(dial_failure)?;
+                tls.connect(stream, url.host_name(), None).await.map_err(Cause::Tls)?
             }
         };
         Connection::open(stream).await
@@ -268,11 +227,7 @@ impl Response {
         let written = head.extensions.get::<hyper::ext::ReasonPhrase>();
         let reason = match written {
             Some(phrase) => String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
-            None => head
-                .status
-                .canonical_reason()
-                .unwrap_or_default()
-                .to_owned(),
+            None => head.status.canonical_reason().unwrap_or_default().to_owned(),
         };
         Response {
             status: head.status,
@@ -313,10 +268,7 @@ impl Drop for Connection {
 impl Connection {
     async fn open(stream: Stream) -> Result<Connection, Cause> {
         let received = Arc::new(Mutex::new(Vec::new()));
-        let recorded = Recorded {
-            stream,
-            received: Arc::clone(&received),
-        };
+        let recorded = Recorded { stream, received: Arc::clone(&received) };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .title_case_headers(true)
@@ -327,18 +279,10 @@ impl Connection {
             // A failure reaches whoever waits for the response; without one it concerns nobody.
             let _ = connection.await;
         });
-        Ok(Connection {
-            sender,
-            received,
-            driver,
-        })
+        Ok(Connection { sender, received, driver })
     }
 
-    async fn exchange(
-        &mut self,
-        request: &Request,
-        close: bool,
-    ) -> Result<http::Response<Incoming>, Cause> {
+    async fn exchange(&mut self, request: &Request, close: bool) -> Result<http::Response<Incoming>, Cause> {
         let mut built = http::Request::builder()
             .method(request.method.clone())
             .uri(request.url.request_target())
@@ -363,10 +307,7 @@ impl Connection {
         if close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        self.received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let answered = self.sender.send_request(built).await;
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         let mut response = answered.map_err(|error| error::from_hyper(&error, &received))?;
@@ -402,11 +343,7 @@ struct Recorded {
 }
 
 impl AsyncRead for Recorded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let from = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = polled {
@@ -420,11 +357,7 @@ impl AsyncRead for Recorded {
 }
 
 impl AsyncWrite for Recorded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

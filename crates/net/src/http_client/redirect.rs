@@ -32,11 +32,7 @@ pub(super) struct Trail {
 
 impl Trail {
     pub(super) fn new(redirects: Redirects, request: &Request) -> Trail {
-        Trail {
-            redirects,
-            first_method: request.method.clone(),
-            sent: 0,
-        }
+        Trail { redirects, first_method: request.method.clone(), sent: 0 }
     }
 
     /// Go names the method of the first request, whichever failed.
@@ -48,11 +44,7 @@ impl Trail {
     }
 
     /// The response, if it is the last one; else `request` is what to send next.
-    pub(super) fn step(
-        &mut self,
-        request: &mut Request,
-        response: Response,
-    ) -> Result<Option<Response>, HttpError> {
+    pub(super) fn step(&mut self, request: &mut Request, response: Response) -> Result<Option<Response>, HttpError> {
         self.sent += 1;
         let Redirects::UpTo(limit) = self.redirects else {
             return Ok(Some(response));
@@ -60,12 +52,7 @@ impl Trail {
         let Some(location) = target(&response) else {
             return Ok(Some(response));
         };
-        let fail = |url: String, cause| {
-            Err(HttpError {
-                at: Some((self.first_method.to_string(), url)),
-                cause,
-            })
-        };
+        let fail = |url: String, cause| Err(HttpError { at: Some((self.first_method.to_string(), url)), cause });
         let next = match request.url.join(&location) {
             Ok(next) => next,
             Err(text) => return fail(request.url.to_string(), Cause::Request(text)),
@@ -91,11 +78,7 @@ fn lead(request: &mut Request, next: Url, status: StatusCode, is_absolute: bool)
     }
     let (from, to) = (request.url.host_name(), next.host_name());
     if to != from && !is_subdomain(to, from) {
-        for secret in [
-            header::AUTHORIZATION,
-            header::COOKIE,
-            header::WWW_AUTHENTICATE,
-        ] {
+        for secret in [header::AUTHORIZATION, header::COOKIE, header::WWW_AUTHENTICATE] {
             request.headers.remove(secret);
         }
     }
@@ -121,16 +104,11 @@ fn target(response: &Response) -> Option<String> {
             | StatusCode::PERMANENT_REDIRECT
     );
     let location = response.headers.get(header::LOCATION)?;
-    redirects
-        .then(|| String::from_utf8_lossy(location.as_bytes()).into_owned())
-        .filter(|location| !location.is_empty())
+    redirects.then(|| String::from_utf8_lossy(location.as_bytes()).into_owned()).filter(|location| !location.is_empty())
 }
 
 fn redirect_drops_body(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER
-    )
+    matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER)
 }
 
 /// Not told when leaving encryption.
@@ -140,7 +118,5 @@ fn referer(from: &Request, to: &Url) -> Option<String> {
 }
 
 fn is_subdomain(sub: &str, parent: &str) -> bool {
-    sub.strip_suffix(parent)
-        .is_some_and(|rest| rest.ends_with('.'))
-        && parent.parse::<std::net::IpAddr>().is_err()
+    sub.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')) && parent.parse::<std::net::IpAddr>().is_err()
 }

@@ -27,14 +27,7 @@ async fn server(answer: &'static str) -> u16 {
                 let mut read = vec![0; 4096];
                 let count = stream.read(&mut read).await.unwrap_or(0);
                 let echo = String::from_utf8_lossy(&read[..count]).into_owned();
-                let _ = stream
-                    .write_all(
-                        answer
-                            .replace("{echo}", &echo)
-                            .replace("{hang}", "")
-                            .as_bytes(),
-                    )
-                    .await;
+                let _ = stream.write_all(answer.replace("{echo}", &echo).replace("{hang}", "").as_bytes()).await;
                 if answer.contains("{hang}") {
                     let _ = stream.read(&mut read).await;
                 }
@@ -45,11 +38,7 @@ async fn server(answer: &'static str) -> u16 {
 }
 
 fn client() -> Client {
-    Client {
-        tls: None,
-        redirects: Redirects::DEFAULT,
-        timeout: Some(Duration::from_secs(10)),
-    }
+    Client { tls: None, redirects: Redirects::DEFAULT, timeout: Some(Duration::from_secs(10)) }
 }
 
 /// Status line and body, or the error; ports in it become `PORT`.
@@ -70,37 +59,17 @@ async fn check(answer: &'static str, expect: &str) {
     let port = server(answer).await;
     let request = Request::parse("GET", &format!("http://127.0.0.1:{port}")).unwrap();
     let got = outcome(&client(), request).await;
-    assert_eq!(
-        got.replace(&port.to_string(), "PORT"),
-        expect,
-        "answering {answer:?}"
-    );
+    assert_eq!(got.replace(&port.to_string(), "PORT"), expect, "answering {answer:?}");
 }
 
 #[tokio::test]
 async fn answers_are_taken_as_go_takes_them() {
-    check(
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
-        "200 OK|hi",
-    )
-    .await;
-    check(
-        "HTTP/1.0 404 File not found\r\n\r\nnope",
-        "404 File not found|nope",
-    )
-    .await;
-    check(
-        "HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n",
-        "429 Slow Down|",
-    )
-    .await;
+    check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 OK|hi").await;
+    check("HTTP/1.0 404 File not found\r\n\r\nnope", "404 File not found|nope").await;
+    check("HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", "429 Slow Down|").await;
     check("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "200|").await;
     check("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", "200 |").await;
-    check(
-        "HTTP/1.1 302 Found\r\nContent-Length: 1\r\n\r\nx",
-        "302 Found|x",
-    )
-    .await;
+    check("HTTP/1.1 302 Found\r\nContent-Length: 1\r\n\r\nx", "302 Found|x").await;
     check("", "Get \"http://127.0.0.1:PORT\": EOF").await;
     check(
         "SSH-2.0-OpenSSH\r\nfoo\"bar\r\n",
@@ -160,39 +129,17 @@ async fn requests_fail_in_gos_words() {
         "Get \"http://u:***@127.0.0.1:1/x%20y\": dial tcp 127.0.0.1:1: connect: connection refused",
     )
     .await;
-    check(
-        "",
-        "http:///foo",
-        "Get \"http:///foo\": http: no Host in request URL",
-    )
-    .await;
+    check("", "http:///foo", "Get \"http:///foo\": http: no Host in request URL").await;
     check("", "/foo", "Get \"/foo\": unsupported protocol scheme \"\"").await;
-    check(
-        "",
-        "localhost:80/x",
-        "Get \"localhost:80/x\": unsupported protocol scheme \"localhost\"",
-    )
-    .await;
-    check(
-        "G ET",
-        "http://127.0.0.1:1/",
-        "net/http: invalid method \"G ET\"",
-    )
-    .await;
-    check(
-        "",
-        "http://127.0.0.1:99999/",
-        "Get \"http://127.0.0.1:99999/\": dial tcp: address 99999: invalid port",
-    )
-    .await;
+    check("", "localhost:80/x", "Get \"localhost:80/x\": unsupported protocol scheme \"localhost\"").await;
+    check("G ET", "http://127.0.0.1:1/", "net/http: invalid method \"G ET\"").await;
+    check("", "http://127.0.0.1:99999/", "Get \"http://127.0.0.1:99999/\": dial tcp: address 99999: invalid port")
+        .await;
 }
 
 #[tokio::test]
 async fn the_timeout_bounds_headers_and_body() {
-    let client = Client {
-        timeout: Some(Duration::from_millis(200)),
-        ..client()
-    };
+    let client = Client { timeout: Some(Duration::from_millis(200)), ..client() };
     for (answer, expect) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{hang}",
@@ -213,14 +160,10 @@ async fn the_timeout_bounds_headers_and_body() {
 #[tokio::test]
 async fn redirects_change_methods_and_keep_secrets() {
     let echo = server("HTTP/1.1 200 OK\r\n\r\n{echo}").await;
-    let see_other: &'static str = format!(
-        "HTTP/1.1 303 S\r\nLocation: http://127.0.0.1:{echo}/a b?c=d\r\nContent-Length: 0\r\n\r\n"
-    )
-    .leak();
-    let repeat: &'static str = format!(
-        "HTTP/1.1 307 S\r\nLocation: http://localhost:{echo}/ab?c=d\r\nContent-Length: 0\r\n\r\n"
-    )
-    .leak();
+    let see_other: &'static str =
+        format!("HTTP/1.1 303 S\r\nLocation: http://127.0.0.1:{echo}/a b?c=d\r\nContent-Length: 0\r\n\r\n").leak();
+    let repeat: &'static str =
+        format!("HTTP/1.1 307 S\r\nLocation: http://localhost:{echo}/ab?c=d\r\nContent-Length: 0\r\n\r\n").leak();
     for (answer, method, line, secret, body) in [
         (see_other, "POST", "GET /a%20b?c=d HTTP/1.1", true, ""),
         (repeat, "POST", "POST /ab?c=d HTTP/1.1", false, "hello"),
@@ -232,17 +175,11 @@ async fn redirects_change_methods_and_keep_secrets() {
         let got = outcome(&client(), request).await;
         assert!(got.starts_with(&format!("200 OK|{line}\r\n")), "{got}");
         assert_eq!(got.contains("Authorization: x\r\n"), secret, "{got}");
-        assert!(
-            got.contains(&format!("Referer: http://127.0.0.1:{port}/p\r\n")),
-            "{got}"
-        );
+        assert!(got.contains(&format!("Referer: http://127.0.0.1:{port}/p\r\n")), "{got}");
         assert!(got.ends_with(&format!("\r\n\r\n{body}")), "{got}");
     }
     let port = server(see_other).await;
-    let off = Client {
-        redirects: Redirects::Off,
-        ..client()
-    };
+    let off = Client { redirects: Redirects::Off, ..client() };
     let request = Request::parse("GET", &format!("http://127.0.0.1:{port}")).unwrap();
     assert_eq!(outcome(&off, request).await, "303 S|");
 }
@@ -256,29 +193,17 @@ async fn headers_and_host_are_sent_as_given() {
     request.header("X-A", "2").unwrap();
     assert_eq!(
         request.header("a b", "x").unwrap_err().to_string(),
-        format!(
-            "Put \"http://u:***@127.0.0.1:{port}/x\": net/http: invalid header field name \"a b\""
-        )
+        format!("Put \"http://u:***@127.0.0.1:{port}/x\": net/http: invalid header field name \"a b\"")
     );
     assert_eq!(
         request.header("ab", "x\ny").unwrap_err().to_string(),
-        format!(
-            "Put \"http://u:***@127.0.0.1:{port}/x\": net/http: invalid header field value for \"ab\""
-        )
+        format!("Put \"http://u:***@127.0.0.1:{port}/x\": net/http: invalid header field value for \"ab\"")
     );
     let got = outcome(&client(), request).await;
-    for line in [
-        "Host: foo.bar",
-        "X-A: 1",
-        "X-A: 2",
-        "Authorization: Basic dTpwdw==",
-        "Content-Length: 0",
-        "Connection: close",
-    ] {
-        assert!(
-            got.contains(&format!("\r\n{line}\r\n")),
-            "{line} is missing in {got}"
-        );
+    for line in
+        ["Host: foo.bar", "X-A: 1", "X-A: 2", "Authorization: Basic dTpwdw==", "Content-Length: 0", "Connection: close"]
+    {
+        assert!(got.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {got}");
     }
 }
 
@@ -288,11 +213,7 @@ async fn a_body_beyond_its_cap_is_refused() {
     let request = Request::parse("GET", &format!("http://127.0.0.1:{port}")).unwrap();
     let mut response = client().send(request).await.unwrap();
     let error = response.read_to_end(9).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("response body is larger than 9 bytes")
-    );
+    assert!(error.to_string().ends_with("response body is larger than 9 bytes"));
 }
 
 #[tokio::test]
@@ -302,20 +223,14 @@ async fn unix_sockets_carry_requests() {
     let missing = Request::new(Method::POST, Url::over_unix(path.clone(), "/x"));
     let text = outcome(&client(), missing).await;
     assert!(text.starts_with("Post \"http://%2F"), "{text}");
-    assert!(
-        text.ends_with("connect: no such file or directory"),
-        "{text}"
-    );
+    assert!(text.ends_with("connect: no such file or directory"), "{text}");
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = vec![0; 4096];
         let count = stream.read(&mut read).await.unwrap();
         assert!(String::from_utf8_lossy(&read[..count]).contains("Host: localhost\r\n"));
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
     });
     let request = Request::new(Method::GET, Url::over_unix(path, "/x"));
     assert_eq!(outcome(&client(), request).await, "200 OK|hi");
@@ -381,9 +296,7 @@ async fn tls_server(names: &[&str], is_authority: bool) -> (u16, String) {
                 };
                 let mut read = vec![0; 4096];
                 let _ = stream.read(&mut read).await;
-                let _ = stream
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-                    .await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
             });
         }
     });
@@ -393,10 +306,7 @@ async fn tls_server(names: &[&str], is_authority: bool) -> (u16, String) {
 #[tokio::test]
 async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
     async fn check(settings: Settings, url: &str, expect: &str) {
-        let client = Client {
-            tls: Some(settings.load().unwrap()),
-            ..client()
-        };
+        let client = Client { tls: Some(settings.load().unwrap()), ..client() };
         let request = Request::parse("GET", url).unwrap();
         assert_eq!(outcome(&client, request).await, expect, "{settings:?}");
     }
@@ -405,10 +315,7 @@ async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
         let (_, stranger) = tls_server(&["localhost"], false).await;
         let at_name = format!("https://localhost:{port}/");
         let at_ip = format!("https://127.0.0.1:{port}/");
-        let trusting = Settings {
-            ca_pem: Some(pem),
-            ..Settings::default()
-        };
+        let trusting = Settings { ca_pem: Some(pem), ..Settings::default() };
         check(trusting.clone(), &at_name, "200 OK|hi").await;
         check(
             trusting.clone(),
@@ -418,10 +325,7 @@ async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
             ),
         )
         .await;
-        let expecting = |name: &str| Settings {
-            server_name: Some(name.to_owned()),
-            ..trusting.clone()
-        };
+        let expecting = |name: &str| Settings { server_name: Some(name.to_owned()), ..trusting.clone() };
         check(expecting("other.example"), &at_ip, "200 OK|hi").await;
         check(
             expecting("wrong.example"),
@@ -431,10 +335,7 @@ async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
             ),
         )
         .await;
-        let distrusting = Settings {
-            ca_pem: Some(stranger),
-            ..Settings::default()
-        };
+        let distrusting = Settings { ca_pem: Some(stranger), ..Settings::default() };
         check(
             distrusting.clone(),
             &at_name,
@@ -443,10 +344,7 @@ async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
             ),
         )
         .await;
-        let careless = Settings {
-            skip_verify: true,
-            ..distrusting
-        };
+        let careless = Settings { skip_verify: true, ..distrusting };
         check(careless, &at_ip, "200 OK|hi").await;
     }
 }
@@ -454,15 +352,10 @@ async fn tls_trusts_whom_it_is_told_to_and_fails_in_gos_words() {
 #[tokio::test]
 async fn https_to_a_plain_server_is_told_apart() {
     let port = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-    let client = Client {
-        tls: Some(Settings::default().load().unwrap()),
-        ..client()
-    };
+    let client = Client { tls: Some(Settings::default().load().unwrap()), ..client() };
     let request = Request::parse("GET", &format!("https://127.0.0.1:{port}/")).unwrap();
     assert_eq!(
         outcome(&client, request).await,
-        format!(
-            "Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client"
-        )
+        format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client")
     );
 }

@@ -63,10 +63,7 @@ impl std::error::Error for ParseUrlError {}
 impl Url {
     /// Reads `http://…` and `https://…`. Other schemes parse, and fail when they are used.
     pub fn parse(text: &str) -> Result<Url, ParseUrlError> {
-        let fail = |reason: String| ParseUrlError {
-            text: text.to_owned(),
-            reason,
-        };
+        let fail = |reason: String| ParseUrlError { text: text.to_owned(), reason };
         if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return Err(fail("net/url: invalid control character in URL".to_owned()));
         }
@@ -79,14 +76,8 @@ impl Url {
             if !scheme.is_empty() {
                 return Ok(Url::unsupported(scheme, rest, query, fragment));
             }
-            if rest
-                .split('/')
-                .next()
-                .is_some_and(|segment| segment.contains(':'))
-            {
-                return Err(fail(
-                    "first path segment in URL cannot contain colon".to_owned(),
-                ));
+            if rest.split('/').next().is_some_and(|segment| segment.contains(':')) {
+                return Err(fail("first path segment in URL cannot contain colon".to_owned()));
             }
         }
         let (authority, path) = match rest.strip_prefix("//") {
@@ -99,11 +90,7 @@ impl Url {
         check_escapes(path).map_err(&fail)?;
         match scheme.as_str() {
             "http" | "https" => Ok(Url {
-                scheme: if scheme == "http" {
-                    Scheme::Http
-                } else {
-                    Scheme::Https
-                },
+                scheme: if scheme == "http" { Scheme::Http } else { Scheme::Https },
                 user,
                 host,
                 path: encode(path, PATH_EXTRA),
@@ -114,17 +101,9 @@ impl Url {
         }
     }
 
-    fn unsupported(
-        name: String,
-        rest: &str,
-        query: Option<String>,
-        fragment: Option<String>,
-    ) -> Url {
+    fn unsupported(name: String, rest: &str, query: Option<String>, fragment: Option<String>) -> Url {
         Url {
-            scheme: Scheme::Other {
-                name,
-                rest: rest.to_owned(),
-            },
+            scheme: Scheme::Other { name, rest: rest.to_owned() },
             user: None,
             host: String::new(),
             path: String::new(),
@@ -150,12 +129,7 @@ impl Url {
     /// The same server, another target. `path_and_query` starts with a slash.
     pub fn with_target(&self, path_and_query: &str) -> Url {
         let (path, query) = cut(path_and_query, '?');
-        Url {
-            path: encode(path, PATH_EXTRA),
-            query: query.map(str::to_owned),
-            fragment: None,
-            ..self.clone()
-        }
+        Url { path: encode(path, PATH_EXTRA), query: query.map(str::to_owned), fragment: None, ..self.clone() }
     }
 
     /// The host and port as written.
@@ -175,11 +149,7 @@ impl Url {
 
     /// What to dial: the host with the scheme's port when none is written.
     pub(crate) fn dial_address(&self) -> String {
-        let port = if self.scheme == Scheme::Https {
-            443
-        } else {
-            80
-        };
+        let port = if self.scheme == Scheme::Https { 443 } else { 80 };
         let bare = match (self.host.rfind(':'), self.host.rfind(']')) {
             (Some(colon), Some(bracket)) => colon < bracket,
             (Some(_), None) => false,
@@ -194,11 +164,7 @@ impl Url {
 
     /// Path and query as they stand in the request line.
     pub(crate) fn request_target(&self) -> String {
-        let path = if self.path.is_empty() {
-            "/"
-        } else {
-            &self.path
-        };
+        let path = if self.path.is_empty() { "/" } else { &self.path };
         match &self.query {
             Some(query) => format!("{path}?{}", encode(query, QUERY_EXTRA)),
             None => path.to_owned(),
@@ -207,42 +173,23 @@ impl Url {
 
     pub(crate) fn basic_authorization(&self) -> Option<String> {
         let user = self.user.as_ref()?;
-        let pair = format!(
-            "{}:{}",
-            decode(&user.name),
-            decode(user.password.as_deref().unwrap_or_default())
-        );
+        let pair = format!("{}:{}", decode(&user.name), decode(user.password.as_deref().unwrap_or_default()));
         Some(format!("Basic {}", STANDARD.encode(pair)))
     }
 
     /// Where a `Location` leads from here.
     pub(crate) fn join(&self, location: &str) -> Result<Url, String> {
-        let wrap = |error: ParseUrlError| {
-            format!(
-                "failed to parse Location header {}: {error}",
-                quote(location)
-            )
-        };
+        let wrap = |error: ParseUrlError| format!("failed to parse Location header {}: {error}", quote(location));
         if let Err(error) = Url::parse(location) {
             return Err(wrap(error));
         }
-        let base = format!(
-            "{}://{}{}",
-            self.plain_scheme(),
-            self.host,
-            self.request_target()
-        );
+        let base = format!("{}://{}{}", self.plain_scheme(), self.host, self.request_target());
         let joined = match &self.scheme {
             // A socket path is no host name that the resolver below would take.
             Scheme::Unix(_) if location.starts_with('/') => return Ok(self.with_target(location)),
             _ => url::Url::parse(&base)
                 .and_then(|base| base.join(location))
-                .map_err(|error| {
-                    format!(
-                        "failed to parse Location header {}: {error}",
-                        quote(location)
-                    )
-                })?,
+                .map_err(|error| format!("failed to parse Location header {}: {error}", quote(location)))?,
         };
         Url::parse(joined.as_str()).map_err(wrap)
     }
@@ -257,17 +204,8 @@ impl Url {
 
     /// For `Referer`: no user, no fragment.
     pub(crate) fn referer(&self) -> String {
-        let query = self
-            .query
-            .as_ref()
-            .map(|query| format!("?{query}"))
-            .unwrap_or_default();
-        format!(
-            "{}://{}{}{query}",
-            self.plain_scheme(),
-            self.host,
-            self.path
-        )
+        let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{}://{}{}{query}", self.plain_scheme(), self.host, self.path)
     }
 }
 
@@ -323,10 +261,7 @@ fn split_authority(authority: &str) -> Result<(Option<User>, String), String> {
         Some(at) => {
             let info = &authority[..at];
             let (name, password) = cut(info, ':');
-            let user = User {
-                name: name.to_owned(),
-                password: password.map(str::to_owned),
-            };
+            let user = User { name: name.to_owned(), password: password.map(str::to_owned) };
             (Some(user), &authority[at + 1..])
         }
         None => (None, authority),
@@ -335,29 +270,19 @@ fn split_authority(authority: &str) -> Result<(Option<User>, String), String> {
         if start > 0 {
             return Err("invalid IP-literal".to_owned());
         }
-        let end = host
-            .rfind(']')
-            .ok_or_else(|| "missing ']' in host".to_owned())?;
+        let end = host.rfind(']').ok_or_else(|| "missing ']' in host".to_owned())?;
         &host[end + 1..]
     } else {
         host.rfind(':').map_or("", |colon| &host[colon..])
     };
     let digits = port.strip_prefix(':');
-    if !port.is_empty()
-        && !digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-    {
+    if !port.is_empty() && !digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
         return Err(format!("invalid port {} after host", quote(port)));
     }
-    if let Some(odd) = host.chars().find(|letter| {
-        matches!(
-            letter,
-            ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'
-        )
-    }) {
-        return Err(format!(
-            "invalid character {} in host name",
-            quote(&odd.to_string())
-        ));
+    if let Some(odd) =
+        host.chars().find(|letter| matches!(letter, ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'))
+    {
+        return Err(format!("invalid character {} in host name", quote(&odd.to_string())));
     }
     check_escapes(host)?;
     Ok((user, host.to_owned()))
@@ -369,10 +294,7 @@ fn check_escapes(text: &str) -> Result<(), String> {
     for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%') {
         let escape = &bytes[at..bytes.len().min(at + 3)];
         if escape.len() < 3 || !escape[1..].iter().all(u8::is_ascii_hexdigit) {
-            return Err(format!(
-                "invalid URL escape {}",
-                quote(&String::from_utf8_lossy(escape))
-            ));
+            return Err(format!("invalid URL escape {}", quote(&String::from_utf8_lossy(escape))));
         }
     }
     Ok(())
@@ -386,9 +308,7 @@ const QUERY_EXTRA: &str = "!$&'()*+,;=:@[]/%?\"<>\\^`{|}";
 fn encode(text: &str, extra: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        let plain = byte.is_ascii_alphanumeric()
-            || b"-_.~".contains(&byte)
-            || extra.as_bytes().contains(&byte);
+        let plain = byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || extra.as_bytes().contains(&byte);
         if plain {
             out.push(char::from(byte));
         } else {
@@ -430,36 +350,18 @@ mod tests {
     fn texts_parse_and_fail_as_in_go() {
         check("http://127.0.0.1:1", "http://127.0.0.1:1");
         check("HTTP://LOCALHOST:1/", "http://LOCALHOST:1/");
-        check(
-            "http://127.0.0.1:1/a b?x=y z",
-            "http://127.0.0.1:1/a%20b?x=y z",
-        );
-        check(
-            "http://u:secret@127.0.0.1:1/x y",
-            "http://u:***@127.0.0.1:1/x%20y",
-        );
+        check("http://127.0.0.1:1/a b?x=y z", "http://127.0.0.1:1/a%20b?x=y z");
+        check("http://u:secret@127.0.0.1:1/x y", "http://u:***@127.0.0.1:1/x%20y");
         check("http://h/a%20b/ü#f", "http://h/a%20b/%C3%BC#f");
-        check(
-            "127.0.0.1:80",
-            "parse \"127.0.0.1:80\": first path segment in URL cannot contain colon",
-        );
+        check("127.0.0.1:80", "parse \"127.0.0.1:80\": first path segment in URL cannot contain colon");
         check("localhost:80/x", "localhost:80/x");
         check("/foo", "/foo");
         check("http:///foo", "http:///foo");
         check("unix:///tmp/none.sock", "unix:///tmp/none.sock");
         check("http://[::1", "parse \"http://[::1\": missing ']' in host");
-        check(
-            "http://127.0.0.1:abc/",
-            "parse \"http://127.0.0.1:abc/\": invalid port \":abc\" after host",
-        );
-        check(
-            "http://127.0.0.1/%zz",
-            "parse \"http://127.0.0.1/%zz\": invalid URL escape \"%zz\"",
-        );
-        check(
-            "http://h/a\u{1}b",
-            "parse \"http://h/a\\x01b\": net/url: invalid control character in URL",
-        );
+        check("http://127.0.0.1:abc/", "parse \"http://127.0.0.1:abc/\": invalid port \":abc\" after host");
+        check("http://127.0.0.1/%zz", "parse \"http://127.0.0.1/%zz\": invalid URL escape \"%zz\"");
+        check("http://h/a\u{1}b", "parse \"http://h/a\\x01b\": net/url: invalid control character in URL");
         check(":x", "parse \":x\": missing protocol scheme");
     }
 
@@ -473,20 +375,14 @@ mod tests {
         let url = Url::parse("https://host").unwrap();
         assert_eq!(url.dial_address(), "host:443");
         assert_eq!(url.request_target(), "/");
-        assert_eq!(
-            Url::parse("https://host:8501").unwrap().dial_address(),
-            "host:8501"
-        );
+        assert_eq!(Url::parse("https://host:8501").unwrap().dial_address(), "host:8501");
         assert_eq!(Url::parse("https://[::1]:8501").unwrap().host_name(), "::1");
     }
 
     #[test]
     fn unix_sockets_show_as_an_escaped_host() {
         let url = Url::over_unix("/var/run/docker.sock", "/exec/1/json");
-        assert_eq!(
-            url.to_string(),
-            "http://%2Fvar%2Frun%2Fdocker.sock/exec/1/json"
-        );
+        assert_eq!(url.to_string(), "http://%2Fvar%2Frun%2Fdocker.sock/exec/1/json");
         assert!(matches!(url.scheme, Scheme::Unix(_)));
         assert_eq!(url.with_target("/x?y").request_target(), "/x?y");
     }
@@ -494,14 +390,8 @@ mod tests {
     #[test]
     fn locations_resolve() {
         let base = Url::parse("http://127.0.0.1:1/a/b?c").unwrap();
-        assert_eq!(
-            base.join("/next").unwrap().to_string(),
-            "http://127.0.0.1:1/next"
-        );
-        assert_eq!(
-            base.join("d e").unwrap().to_string(),
-            "http://127.0.0.1:1/a/d%20e"
-        );
+        assert_eq!(base.join("/next").unwrap().to_string(), "http://127.0.0.1:1/next");
+        assert_eq!(base.join("d e").unwrap().to_string(), "http://127.0.0.1:1/a/d%20e");
         assert_eq!(base.join("ftp://h/x").unwrap().to_string(), "ftp://h/x");
         assert_eq!(
             base.join("http://[bad").unwrap_err(),

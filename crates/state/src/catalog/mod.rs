@@ -39,8 +39,8 @@ pub use self::proxy::{
     AccessLogs, Expose, ExposePath, MeshGateway, Proxy, ServiceConnect, TransparentProxy, Upstream, faults, faults_text,
 };
 pub use self::query::{
-    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceList,
-    CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
+    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices,
+    CatalogServiceList, CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
 };
 pub(crate) use self::query::{may_read, no_peer};
 pub(crate) use self::register::{authorize_service, deregister, prepare_service, refuse_bad_node, register};

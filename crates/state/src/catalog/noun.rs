@@ -99,6 +99,19 @@ pub struct NodeService {
     pub modify_index: Index,
 }
 
+impl NodeService {
+    /// Adds the tagged addresses that an IP address implies, as agents do before they register a service.
+    pub fn imply_addresses(&mut self) {
+        let Ok(ip) = self.address.parse::<std::net::IpAddr>() else { return };
+        let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+        let addresses = self.tagged_addresses.get_or_insert_default();
+        for network in ["lan", "wan"] {
+            let implied = ServiceAddress { address: self.address.clone(), port: self.port };
+            addresses.entry(format!("{network}_{family}")).or_insert(implied);
+        }
+    }
+}
+
 /// Log message type 0: upserts a node, optionally a service on it, optionally checks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -112,6 +125,7 @@ pub struct RegisterRequest {
     pub node_meta: Option<StringMap>,
     pub service: Option<Arc<NodeService>>,
     pub check: Option<HealthCheck>,
+    #[serde(deserialize_with = "health_checks")]
     pub checks: Vec<HealthCheck>,
     /// Leaves an existing node as it is.
     pub skip_node_update: bool,
@@ -122,12 +136,23 @@ pub struct RegisterRequest {
     pub modify_index: Index,
 }
 
+/// The list has a name of its own in the reference's errors.
+fn health_checks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HealthCheck>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "structs.HealthChecks")]
+    struct HealthChecks(Vec<HealthCheck>);
+    HealthChecks::deserialize(deserializer).map(|list| list.0)
+}
+
 /// Log message type 1: removes a service, a check, or a whole node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "DeregisterRequest|Alias", rename_all = "PascalCase")]
 pub struct DeregisterRequest {
     pub datacenter: String,
     pub node: String,
+    /// Compat: taken and not looked at.
+    #[serde(skip_serializing)]
+    pub address: String,
     /// Wins over `check_id`; when both are empty the node itself goes.
     #[serde(rename = "ServiceID")]
     pub service_id: String,

@@ -13,6 +13,11 @@ use super::noun::{CONNECT_PROXY, NodeService};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Proxy {
+    // Compat: these two are shown before the rest.
+    #[serde(skip_serializing_if = "TransparentProxy::is_unset", alias = "transparent_proxy")]
+    pub transparent_proxy: TransparentProxy,
+    #[serde(skip_serializing_if = "AccessLogs::is_unset", alias = "access_logs")]
+    pub access_logs: AccessLogs,
     #[serde(skip_serializing_if = "Vec::is_empty", alias = "envoy_extensions")]
     pub envoy_extensions: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "String::is_empty", alias = "destination_service_name")]
@@ -37,10 +42,6 @@ pub struct Proxy {
     #[serde(alias = "mesh_gateway")]
     pub mesh_gateway: MeshGateway,
     pub expose: Expose,
-    #[serde(skip_serializing_if = "TransparentProxy::is_unset", alias = "transparent_proxy")]
-    pub transparent_proxy: TransparentProxy,
-    #[serde(skip_serializing_if = "AccessLogs::is_unset", alias = "access_logs")]
-    pub access_logs: AccessLogs,
 }
 
 /// One thing that a proxy forwards to (`structs.Upstream`).

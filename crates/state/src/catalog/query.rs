@@ -371,6 +371,45 @@ fn node_with_services<'a>(
     Ok((at, Some((node, instances))))
 }
 
+/// A service behind a gateway (`structs.GatewayService`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct GatewayService {
+    pub gateway: CompoundName,
+    pub service: CompoundName,
+    pub gateway_kind: String,
+}
+
+/// A name as gateways hold it (`structs.ServiceName`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CompoundName {
+    pub name: String,
+}
+
+/// The services that a gateway stands before. Gateways are told of services by config entries; without those, which
+/// this state does not have yet, a gateway has none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CatalogGatewayServices(pub ServiceQuery);
+
+impl Query for CatalogGatewayServices {
+    const METHOD: &'static str = "Catalog.GatewayServices";
+    type Answer = Vec<GatewayService>;
+
+    fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
+        Ok(may.require(Need::read(Resource::Service(&self.0.service_name)))?)
+    }
+
+    fn run(&self, _state: &State, _seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
+        Ok(Found::new(Index::default(), Vec::new()))
+    }
+
+    fn redact(&self, answer: &mut Self::Answer, may: &dyn Authorizer) -> bool {
+        keep(answer, |row| may_read_service(&row.service.name, may))
+    }
+}
+
 /// The digits of a beginning of a UUID.
 ///
 /// Compat: whole bytes only. The text is first cut to an even length and must then, without dashes, have an

@@ -72,20 +72,23 @@ impl RegisterRequest {
         if !check.node.is_empty() && fold(&check.node) != fold(&self.node) {
             return Err(Error::failed(format!(
                 "Node '{}' for check '{}' doesn't match register request node '{}'",
-                check.node, check.check_id, self.node
+                check.node,
+                health::effective_id(check),
+                self.node
             )));
         }
         if check.service_id.is_empty() {
             return Ok(None);
         }
-        if let Some(service) = self.service.as_ref().filter(|service| service.id == check.service_id) {
+        if let Some(service) = self.service.as_ref().filter(|service| effective_id(service) == check.service_id) {
             return Ok(Some(&service.service));
         }
         match state.catalog.instance(&self.node, &check.service_id) {
             Some(instance) => Ok(Some(&instance.service.service)),
             None => Err(Error::failed(format!(
                 "Unknown service ID '{}' for check ID '{}'",
-                check.service_id, check.check_id
+                check.service_id,
+                health::effective_id(check)
             ))),
         }
     }
@@ -100,8 +103,7 @@ impl RegisterRequest {
         }
         if let Some(service) = &self.service {
             // Taking over an id ends the service that has it. Folded like the write itself.
-            let id = if service.id.is_empty() { &service.service } else { &service.id };
-            if let Some(taken) = state.catalog.instance(&self.node, id) {
+            if let Some(taken) = state.catalog.instance(&self.node, effective_id(service)) {
                 may.require(Need::write(Resource::Service(&taken.service.service)))?;
             }
         }
@@ -113,6 +115,11 @@ impl RegisterRequest {
         }
         Ok(())
     }
+}
+
+/// The id that a service gets: its own, or else its name.
+fn effective_id(service: &NodeService) -> &str {
+    if service.id.is_empty() { &service.service } else { &service.id }
 }
 
 /// Node rules that `/v1/txn` shares.

@@ -24,7 +24,9 @@ pub use self::query::{
     ChecksInState, HealthFilter, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, StateQuery,
 };
 pub(crate) use self::table::Table;
-pub(crate) use self::write::{prepare_check, put_check, remove_check, remove_checks_of, remove_checks_on};
+pub(crate) use self::write::{
+    default_id, effective_id, prepare_check, put_check, remove_check, remove_checks_of, remove_checks_on,
+};
 use crate::Index;
 use crate::catalog::fold;
 
@@ -64,8 +66,18 @@ pub struct HealthCheck {
 /// text in JSON (but for `TTL`: Compat, a
 /// number) and nanoseconds in stored bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(
+    default,
+    rename = "HealthCheckDefinition|Alias|struct { Interval interface {}; Timeout interface {}; DeregisterCriticalServiceAfter interface {}; TTL interface {}; *structs.Alias }",
+    rename_all = "PascalCase"
+)]
 pub struct Definition {
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
+    pub interval: GoDuration,
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
+    pub timeout: GoDuration,
+    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
+    pub deregister_critical_service_after: GoDuration,
     #[serde(rename = "HTTP", skip_serializing_if = "String::is_empty")]
     pub http: String,
     #[serde(rename = "TLSServerName", skip_serializing_if = "String::is_empty")]
@@ -92,14 +104,8 @@ pub struct Definition {
     pub os_service: String,
     #[serde(rename = "H2PingUseTLS", skip_serializing_if = "std::ops::Not::not")]
     pub h2ping_use_tls: bool,
-    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
-    pub interval: GoDuration,
     #[serde(skip_serializing_if = "is_zero")]
     pub output_max_size: u64,
-    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
-    pub timeout: GoDuration,
-    #[serde(with = "wire::duration::as_string", skip_serializing_if = "GoDuration::is_zero")]
-    pub deregister_critical_service_after: GoDuration,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub script_args: Vec<String>,
     #[serde(rename = "DockerContainerID", skip_serializing_if = "String::is_empty")]

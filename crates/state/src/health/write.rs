@@ -7,10 +7,18 @@ use crate::catalog::{self, fold, index};
 use crate::{Apply, Error, State, Topic, session};
 
 /// What the reference fills in before it proposes a check.
+/// The id that a check gets: its own, or else its name.
+pub(crate) fn effective_id(check: &HealthCheck) -> &str {
+    if check.check_id.is_empty() { &check.name } else { &check.check_id }
+}
+
+/// Gives a check its id.
+pub(crate) fn default_id(check: &mut HealthCheck) {
+    check.check_id = effective_id(check).to_owned();
+}
+
 pub(crate) fn prepare_check(check: &mut HealthCheck) {
-    if check.check_id.is_empty() {
-        check.check_id.clone_from(&check.name);
-    }
+    default_id(check);
     if check.r#type.is_empty() {
         check.r#type = check.definition.kind().into();
     }

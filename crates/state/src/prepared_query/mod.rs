@@ -41,7 +41,7 @@ pub struct PreparedQuery {
 
 /// Makes a query answer for every name with its prefix (`structs.QueryTemplateOptions`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "QueryTemplateOptions", rename_all = "PascalCase")]
 pub struct Template {
     /// Empty, or `name_prefix_match`.
     pub r#type: String,
@@ -70,7 +70,7 @@ pub struct ServiceQuery {
 
 /// Where to look when nothing is healthy here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "QueryFailoverOptions", rename_all = "PascalCase")]
 pub struct Failover {
     pub nearest_n: i64,
     pub datacenters: Option<Vec<String>>,
@@ -79,7 +79,7 @@ pub struct Failover {
 
 /// A peer or datacenter to fail over to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "QueryFailoverTarget", rename_all = "PascalCase")]
 pub struct FailoverTarget {
     pub peer: String,
     pub datacenter: String,
@@ -87,7 +87,7 @@ pub struct FailoverTarget {
 
 /// How DNS answers for the query.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "QueryDNSOptions", rename_all = "PascalCase")]
 pub struct DnsOptions {
     #[serde(rename = "TTL")]
     pub ttl: String,
@@ -152,6 +152,7 @@ fn holds(meta: Option<&BTreeMap<String, String>>, asked: Option<&BTreeMap<String
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     by_id: OrdMap<Arc<str>, Arc<PreparedQuery>>,
+    /// Lower-cased name → id: names are matched without case.
     by_name: OrdMap<Arc<str>, Arc<str>>,
     by_session: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
 }
@@ -162,7 +163,7 @@ impl Table {
     }
 
     fn named(&self, name: &str) -> Option<&Arc<PreparedQuery>> {
-        self.by_name.get(name).and_then(|id| self.by_id.get(id))
+        self.by_name.get(name.to_lowercase().as_str()).and_then(|id| self.by_id.get(id))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<PreparedQuery>> {
@@ -174,7 +175,7 @@ impl Table {
         self.remove(&id);
         // The empty name is that of a template which answers for everything.
         if query.guarded_name().is_some() {
-            self.by_name.insert(query.name.as_str().into(), Arc::clone(&id));
+            self.by_name.insert(query.name.to_lowercase().into(), Arc::clone(&id));
         }
         if !query.session.is_empty() {
             self.by_session.entry(query.session.as_str().into()).or_default().insert(Arc::clone(&id));
@@ -184,8 +185,9 @@ impl Table {
 
     fn remove(&mut self, id: &str) -> Option<Arc<PreparedQuery>> {
         let query = self.by_id.remove(id)?;
-        if self.by_name.get(query.name.as_str()).is_some_and(|holder| &**holder == id) {
-            self.by_name.remove(query.name.as_str());
+        let name = query.name.to_lowercase();
+        if self.by_name.get(name.as_str()).is_some_and(|holder| &**holder == id) {
+            self.by_name.remove(name.as_str());
         }
         if let Some(ids) = self.by_session.get_mut(query.session.as_str()) {
             ids.remove(id);
@@ -229,6 +231,11 @@ impl Table {
 impl PreparedQueryRequest {
     pub(crate) fn prepare(&mut self, state: &State) -> Result<(), Error> {
         if self.op != CREATE && state.prepared_query.get(&self.query.id).is_none() {
+            check_uuid(&self.query.id).map_err(|reason| {
+                Error::failed(format!(
+                    "Prepared Query lookup failed: failed prepared query lookup: index error: {reason}"
+                ))
+            })?;
             return Err(Error::failed(format!("Cannot modify non-existent prepared query: '{}'", self.query.id)));
         }
         match self.op.as_str() {
@@ -331,7 +338,7 @@ fn set(state: &mut State, apply: &mut Apply, mut query: PreparedQuery) -> Result
         return Err(Error::failed(format!("invalid session {:?}", query.session)));
     }
     if query.is_template() {
-        template::compile(&query)?;
+        template::compile(&query).map_err(|error| Error::failed(format!("failed compiling template: {error}")))?;
     }
     state.prepared_query.insert(Arc::new(query));
     touched(state, apply);

@@ -32,8 +32,13 @@ pub(super) fn render(query: &PreparedQuery, name: &str) -> Result<PreparedQuery,
     };
     let mut rendered = query.clone();
     for (path, text) in texts(&mut rendered.service) {
-        let value = interpolate(text, &scope)
-            .map_err(|reason| Error::failed(format!("Bad format '{text}' in Service{path}: {reason}")))?;
+        let value = interpolate(text, &scope).map_err(|fault| {
+            let (what, reason) = match fault {
+                Fault::Format(reason) => ("Bad format", reason),
+                Fault::Evaluation(reason) => ("Bad evaluation for", reason),
+            };
+            Error::failed(format!("{what} '{text}' in Service{path}: {reason}"))
+        })?;
         *text = value;
     }
     if query.template.remove_empty_tags
@@ -48,8 +53,10 @@ fn compile_regex(text: &str) -> Result<Option<Regex>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
+    filter::check_pattern(text).map_err(|error| Error::failed(format!("Bad Regexp: {error}")))?;
     let built = RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX).build();
-    built.map(Some).map_err(|error| Error::failed(format!("Bad Regexp: {error}")))
+    let too_large = |_| Error::failed(format!("Bad Regexp: error parsing regexp: expression too large: `{text}`"));
+    built.map(Some).map_err(too_large)
 }
 
 /// Every text of the service part, with its place.
@@ -80,7 +87,15 @@ struct Scope<'a> {
     group: &'a dyn Fn(usize) -> String,
 }
 
-fn interpolate(text: &str, scope: &Scope<'_>) -> Result<String, String> {
+/// Why a text cannot be rendered, in the words of the reference's interpolation language.
+enum Fault {
+    /// It does not follow the grammar.
+    Format(String),
+    /// It names what is not there.
+    Evaluation(String),
+}
+
+fn interpolate(text: &str, scope: &Scope<'_>) -> Result<String, Fault> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -92,31 +107,125 @@ fn interpolate(text: &str, scope: &Scope<'_>) -> Result<String, String> {
             continue;
         }
         out.push_str(before);
-        let end = after.find('}').ok_or("expected closing brace")?;
-        out.push_str(&evaluate(after[2..end].trim(), scope)?);
-        rest = &after[end + 1..];
+        let mut reader = Reader { whole: text, rest: &after[2..], scope };
+        let value = reader.expression();
+        // The grammar is looked at before the names are.
+        if value.is_ok() || reader.rest.is_empty() && matches!(value, Err(Fault::Evaluation(_))) {
+            reader.expect("}")?;
+        }
+        out.push_str(&value?);
+        rest = reader.rest;
     }
     out.push_str(rest);
     Ok(out)
 }
 
-fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<String, String> {
-    if let Some(argument) = expression.strip_prefix("match").map(str::trim) {
-        let argument = argument.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'));
-        let argument = argument.ok_or("match takes one number")?.trim();
-        let group: i64 = argument.parse().map_err(|_| "match takes one number".to_owned())?;
-        return Ok(usize::try_from(group).map_or(String::new(), scope.group));
+/// Reads one expression between `${` and `}`.
+struct Reader<'t, 's> {
+    whole: &'t str,
+    rest: &'t str,
+    scope: &'s Scope<'s>,
+}
+
+impl<'t> Reader<'t, '_> {
+    /// A variable, a number, a quoted text, or `match` of one of them.
+    fn expression(&mut self) -> Result<String, Fault> {
+        self.skip_blanks();
+        let (token, place) = (self.token(), self.place());
+        let is_name = token.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        let is_number = token.starts_with(|first: char| first.is_ascii_digit());
+        if !is_name && !is_number && token.len() < 2 {
+            return Err(self.unexpected("expression"));
+        }
+        self.rest = &self.rest[token.len()..];
+        if is_number {
+            return Ok(token.to_owned());
+        }
+        if !is_name {
+            return Ok(token[1..token.len() - 1].to_owned());
+        }
+        if self.rest.starts_with('(') {
+            return self.call(token, &place);
+        }
+        match token {
+            "name.full" => Ok(self.scope.full.to_owned()),
+            "name.prefix" => Ok(self.scope.prefix.to_owned()),
+            "name.suffix" => Ok(self.scope.suffix.to_owned()),
+            // Network segments are an Enterprise feature: every agent is in the unnamed one.
+            "agent.segment" => Ok(String::new()),
+            other => Err(Fault::Evaluation(format!("{place}: unknown variable accessed: {other}"))),
+        }
     }
-    if let Some(quoted) = expression.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
-        return Ok(quoted.to_owned());
+
+    fn call(&mut self, name: &str, place: &str) -> Result<String, Fault> {
+        self.rest = &self.rest[1..];
+        let mut arguments = Vec::new();
+        self.skip_blanks();
+        while !self.rest.starts_with(')') {
+            arguments.push(self.expression()?);
+            self.skip_blanks();
+            if !self.rest.starts_with(')') {
+                self.expect(",")?;
+            }
+        }
+        self.rest = &self.rest[1..];
+        if name != "match" {
+            return Err(Fault::Evaluation(format!("{place}: unknown function called: {name}")));
+        }
+        let [argument] = &arguments[..] else {
+            let count = arguments.len();
+            return Err(Fault::Evaluation(format!("{place}: match: expected 1 arguments, got {count}")));
+        };
+        let group: i64 = argument.parse().map_err(|_| {
+            Fault::Evaluation(format!("{place}: match: argument 1 should be type int, got type string"))
+        })?;
+        Ok(usize::try_from(group).map_or(String::new(), self.scope.group))
     }
-    match expression {
-        "name.full" => Ok(scope.full.to_owned()),
-        "name.prefix" => Ok(scope.prefix.to_owned()),
-        "name.suffix" => Ok(scope.suffix.to_owned()),
-        // Network segments are an Enterprise feature: every agent is in the unnamed one.
-        "agent.segment" => Ok(String::new()),
-        other => Err(format!("unknown variable accessed: {other}")),
+
+    fn expect(&mut self, wanted: &str) -> Result<(), Fault> {
+        self.skip_blanks();
+        match self.rest.strip_prefix(wanted) {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(())
+            }
+            None => Err(self.unexpected(&format!("\"{wanted}\""))),
+        }
+    }
+
+    fn unexpected(&self, wanted: &str) -> Fault {
+        let token = self.token();
+        let found = match token.chars().next() {
+            None => "end of string".to_owned(),
+            Some(first) if first.is_ascii_digit() => format!("integer {token}"),
+            Some('"') => "opening quote".to_owned(),
+            Some(_) => format!("\"{token}\""),
+        };
+        Fault::Format(format!("parse error at {}: expected {wanted} but found {found}", self.place()))
+    }
+
+    fn skip_blanks(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    /// What comes next: a name, a number, a quoted text with its quotes, or one character.
+    fn token(&self) -> &'t str {
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '*');
+        let end = match self.rest.chars().next() {
+            None => 0,
+            Some('"') => self.rest[1..].find('"').map_or(1, |at| at + 2),
+            Some(first) if is_word(first) => self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len()),
+            Some(first) => first.len_utf8(),
+        };
+        &self.rest[..end]
+    }
+
+    /// Line and column of what comes next, both from one.
+    fn place(&self) -> String {
+        let read = &self.whole[..self.whole.len() - self.rest.len()];
+        let line = read.matches('\n').count() + 1;
+        let column = read.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{line}:{column}")
     }
 }
 
@@ -143,8 +252,25 @@ mod tests {
 
     #[test]
     fn what_cannot_be_rendered_is_refused() {
-        check("${zork}", "", "x", Err("Bad format '${zork}' in Service.Service: unknown variable accessed: zork"));
-        check("${name.full", "", "x", Err("Bad format '${name.full' in Service.Service: expected closing brace"));
+        check(
+            "${zork}",
+            "",
+            "x",
+            Err("Bad evaluation for '${zork}' in Service.Service: 1:3: unknown variable accessed: zork"),
+        );
+        let bad = |text: &str, reason: &str| {
+            let expect = format!("Bad format '{text}' in Service.Service: parse error at {reason}");
+            check(text, "", "x", Err(&expect));
+        };
+        bad("a ${bad", "1:8: expected \"}\" but found end of string");
+        bad("${}", "1:3: expected expression but found \"}\"");
+        bad("${match(}", "1:9: expected expression but found \"}\"");
+        check(
+            "${match()}",
+            "",
+            "x",
+            Err("Bad evaluation for '${match()}' in Service.Service: 1:3: match: expected 1 arguments, got 0"),
+        );
         assert!(super::compile_regex("(").is_err());
     }
 }

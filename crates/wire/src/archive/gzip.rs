@@ -21,11 +21,7 @@ pub(super) struct Gzip<R: Read>(MultiGzDecoder<Chain<Cursor<Vec<u8>>, R>>);
 pub(super) fn open<R: Read>(mut input: R) -> Result<Gzip<R>, Error> {
     let refused = |cause: &dyn std::fmt::Display| Error::at("failed to decompress snapshot", cause);
     let mut start = Vec::with_capacity(HEADER);
-    input
-        .by_ref()
-        .take(HEADER as u64)
-        .read_to_end(&mut start)
-        .map_err(|error| refused(&error))?;
+    input.by_ref().take(HEADER as u64).read_to_end(&mut start).map_err(|error| refused(&error))?;
     match start.as_slice() {
         [] => return Err(refused(&"EOF")),
         short if short.len() < HEADER => return Err(refused(&"unexpected EOF")),
@@ -37,8 +33,7 @@ pub(super) fn open<R: Read>(mut input: R) -> Result<Gzip<R>, Error> {
 
 /// Reads to the end, which verifies the checksum; answers how many bytes there still were.
 pub(super) fn drain<R: Read>(gzip: &mut Gzip<R>) -> Result<u64, Error> {
-    io::copy(&mut gzip.take(MAX_DRAIN), &mut io::sink())
-        .map_err(|error| Error::new(error.to_string()))
+    io::copy(&mut gzip.take(MAX_DRAIN), &mut io::sink()).map_err(|error| Error::new(error.to_string()))
 }
 
 impl<R: Read> Read for Gzip<R> {

@@ -45,18 +45,8 @@ pub struct Server {
 
 impl SnapshotMeta {
     /// The description of a snapshot taken at `index` of `term`, `taken_ms` after the Unix epoch.
-    pub fn new(
-        index: u64,
-        term: u64,
-        taken_ms: u64,
-        configuration: Configuration,
-        configuration_index: u64,
-    ) -> Self {
-        let addresses: Vec<&str> = configuration
-            .servers
-            .iter()
-            .map(|server| server.address.as_str())
-            .collect();
+    pub fn new(index: u64, term: u64, taken_ms: u64, configuration: Configuration, configuration_index: u64) -> Self {
+        let addresses: Vec<&str> = configuration.servers.iter().map(|server| server.address.as_str()).collect();
         let peers = msgpack::to_vec(&addresses).expect("a list of texts can be encoded");
         SnapshotMeta {
             version: VERSION,
@@ -73,18 +63,12 @@ impl SnapshotMeta {
     /// The same, with the number of bytes of state filled in.
     #[must_use]
     pub fn with_size(self, size: u64) -> Self {
-        SnapshotMeta {
-            size: i64::try_from(size).unwrap_or(i64::MAX),
-            ..self
-        }
+        SnapshotMeta { size: i64::try_from(size).unwrap_or(i64::MAX), ..self }
     }
 
     /// Reads `meta.json`.
     pub fn parse(text: &[u8]) -> Result<SnapshotMeta, json::Error> {
-        let options = json::Options {
-            mode: json::Mode::Unmarshal,
-            ..json::Options::LENIENT
-        };
+        let options = json::Options { mode: json::Mode::Unmarshal, ..json::Options::LENIENT };
         json::from_slice(text, options)
     }
 }

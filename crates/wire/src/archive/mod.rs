@@ -55,12 +55,7 @@ impl std::error::Error for Error {}
 /// Writes an archive of `meta.size` bytes of `state`; less is an error, what follows is not read.
 ///
 /// `modified` is the time that the files are stamped with, in seconds since the Unix epoch.
-pub fn write<W: Write>(
-    out: W,
-    meta: &SnapshotMeta,
-    state: impl Read,
-    modified: u64,
-) -> Result<(), Error> {
+pub fn write<W: Write>(out: W, meta: &SnapshotMeta, state: impl Read, modified: u64) -> Result<(), Error> {
     let encode = |error: &dyn fmt::Display| Error::at("failed to encode snapshot metadata", error);
     let write = |error: io::Error| Error::at("failed to write snapshot metadata", &error);
     let size = u64::try_from(meta.size).map_err(|error| encode(&error))?;
@@ -68,34 +63,13 @@ pub fn write<W: Write>(
 
     let mut text = json::to_vec(meta).map_err(|error| encode(&error))?;
     text.push(b'\n');
-    tar::write_file(
-        &mut encoder,
-        META,
-        text.len() as u64,
-        modified,
-        text.as_slice(),
-    )
-    .map_err(write)?;
+    tar::write_file(&mut encoder, META, text.len() as u64, modified, text.as_slice()).map_err(write)?;
 
-    let mut hashing = HashingReader {
-        inner: state,
-        hash: Sha256::new(),
-    };
+    let mut hashing = HashingReader { inner: state, hash: Sha256::new() };
     tar::write_file(&mut encoder, STATE, size, modified, &mut hashing).map_err(write)?;
 
-    let sums = Sums {
-        meta: Sha256::digest(&text).into(),
-        state: hashing.hash.finalize().into(),
-    }
-    .encode();
-    tar::write_file(
-        &mut encoder,
-        SUMS,
-        sums.len() as u64,
-        modified,
-        sums.as_bytes(),
-    )
-    .map_err(write)?;
+    let sums = Sums { meta: Sha256::digest(&text).into(), state: hashing.hash.finalize().into() }.encode();
+    tar::write_file(&mut encoder, SUMS, sums.len() as u64, modified, sums.as_bytes()).map_err(write)?;
 
     tar::write_end(&mut encoder)
         .and_then(|()| encoder.finish())
@@ -105,81 +79,50 @@ pub fn write<W: Write>(
 
 /// Reads an archive, copying the state to `state`, and verifies it. What was copied must be thrown away unless the
 /// answer is `Ok`. A state of more than `max_state` bytes is refused.
-pub fn read<R: Read, W: Write>(
-    input: R,
-    state: &mut W,
-    max_state: u64,
-) -> Result<SnapshotMeta, Error> {
+pub fn read<R: Read, W: Write>(input: R, state: &mut W, max_state: u64) -> Result<SnapshotMeta, Error> {
     let mut decoder = gzip::open(input)?;
     let meta = read_files(&mut decoder, state, max_state)
         .map_err(|error| Error::at("failed to read snapshot file", &error))?;
     // Compat: gzip's own checksum stands at the very end, and padding beyond the tar's end is refused.
     let extra = gzip::drain(&mut decoder)?;
     if extra > 0 {
-        return Err(Error::new(format!(
-            "{extra} unread uncompressed bytes remain"
-        )));
+        return Err(Error::new(format!("{extra} unread uncompressed bytes remain")));
     }
     Ok(meta)
 }
 
-fn read_files<R: Read, W: Write>(
-    input: &mut R,
-    state: &mut W,
-    max_state: u64,
-) -> Result<SnapshotMeta, Error> {
+fn read_files<R: Read, W: Write>(input: &mut R, state: &mut W, max_state: u64) -> Result<SnapshotMeta, Error> {
     let mut files = tar::Files::new(input);
     let mut meta = SnapshotMeta::default();
     let (mut meta_hash, mut state_hash) = (FileHash::new(META), FileHash::new(STATE));
     let mut sums = String::new();
-    while let Some(entry) = files
-        .next()
-        .map_err(|error| Error::at("failed reading snapshot", &error))?
-    {
-        let limit = if entry.name == STATE {
-            max_state
-        } else {
-            MAX_SMALL_FILE
-        };
+    while let Some(entry) = files.next().map_err(|error| Error::at("failed reading snapshot", &error))? {
+        let limit = if entry.name == STATE { max_state } else { MAX_SMALL_FILE };
         if entry.size > limit {
             let (name, size) = (&entry.name, entry.size);
-            return Err(Error::new(format!(
-                "file {name:?} of {size} bytes exceeds the limit of {limit}"
-            )));
+            return Err(Error::new(format!("file {name:?} of {size} bytes exceeds the limit of {limit}")));
         }
         match entry.name.as_str() {
             META => {
                 let mut text = Vec::new();
-                files
-                    .copy(&mut text)
-                    .map_err(|error| Error::at("failed to read snapshot metadata", &error))?;
+                files.copy(&mut text).map_err(|error| Error::at("failed to read snapshot metadata", &error))?;
                 meta = SnapshotMeta::parse(&text)
                     .map_err(|error| Error::at("failed to decode snapshot metadata", &error))?;
                 meta_hash.add(|hash| hash.update(&text));
             }
             STATE => {
-                let mut tee = HashingWriter {
-                    inner: &mut *state,
-                    hash: Sha256::new(),
-                };
-                files
-                    .copy(&mut tee)
-                    .map_err(|error| Error::at("failed to read or write snapshot data", &error))?;
+                let mut tee = HashingWriter { inner: &mut *state, hash: Sha256::new() };
+                files.copy(&mut tee).map_err(|error| Error::at("failed to read or write snapshot data", &error))?;
                 let digest = tee.hash;
                 state_hash.add(|hash| *hash = digest);
             }
             SUMS => {
                 let mut bytes = Vec::new();
-                files
-                    .copy(&mut bytes)
-                    .map_err(|error| Error::at("failed to read snapshot hashes", &error))?;
+                files.copy(&mut bytes).map_err(|error| Error::at("failed to read snapshot hashes", &error))?;
                 sums.push_str(&String::from_utf8_lossy(&bytes));
             }
             name => {
-                return Err(Error::new(format!(
-                    "unexpected file {} in snapshot",
-                    json::quote(name)
-                )));
+                return Err(Error::new(format!("unexpected file {} in snapshot", json::quote(name))));
             }
         }
     }
@@ -198,11 +141,7 @@ struct FileHash {
 
 impl FileHash {
     fn new(name: &'static str) -> FileHash {
-        FileHash {
-            hash: Sha256::new(),
-            times: 0,
-            name,
-        }
+        FileHash { hash: Sha256::new(), times: 0, name }
     }
 
     fn add(&mut self, feed: impl FnOnce(&mut Sha256)) {
@@ -212,10 +151,7 @@ impl FileHash {
 
     /// Compat: the reference hashes what it saw, so a file that is missing or comes twice fails its hash check.
     fn finish(self) -> sums::Seen {
-        sums::Seen {
-            name: self.name,
-            hash: (self.times == 1).then(|| self.hash.finalize().into()),
-        }
+        sums::Seen { name: self.name, hash: (self.times == 1).then(|| self.hash.finalize().into()) }
     }
 }
 

@@ -12,11 +12,7 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn encode(&self) -> String {
-        format!(
-            "{}  {META}\n{}  {STATE}\n",
-            hex::encode(self.meta),
-            hex::encode(self.state)
-        )
+        format!("{}  {META}\n{}  {STATE}\n", hex::encode(self.meta), hex::encode(self.state))
     }
 }
 
@@ -34,24 +30,15 @@ pub(super) fn verify(sums: &str, meta: Seen, state: Seen) -> Result<(), Error> {
     for line in sums.lines() {
         let (hash, name) = read_line(line)?;
         let Some(at) = files.iter().position(|file| file.name == name) else {
-            return Err(Error::new(format!(
-                "list missing hash for {}",
-                json::quote(name)
-            )));
+            return Err(Error::new(format!("list missing hash for {}", json::quote(name))));
         };
         if files[at].hash.as_ref().map(<[u8; 32]>::as_slice) != Some(hash.as_slice()) {
-            return Err(Error::new(format!(
-                "hash check failed for {}",
-                json::quote(name)
-            )));
+            return Err(Error::new(format!("hash check failed for {}", json::quote(name))));
         }
         listed[at] = true;
     }
     match files.iter().zip(listed).find(|(_, listed)| !listed) {
-        Some((file, _)) => Err(Error::new(format!(
-            "file missing for {}",
-            json::quote(file.name)
-        ))),
+        Some((file, _)) => Err(Error::new(format!("file missing for {}", json::quote(file.name)))),
         None => Ok(()),
     }
 }

@@ -59,10 +59,7 @@ fn put_octal(field: &mut [u8], value: u64) -> io::Result<()> {
     let digits = field.len() - 1;
     let text = format!("{value:0digits$o}");
     if text.len() > digits {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "archive/tar: cannot encode header: value too large",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "archive/tar: cannot encode header: value too large"));
     }
     field[..digits].copy_from_slice(text.as_bytes());
     Ok(())
@@ -97,11 +94,7 @@ pub(super) struct Files<R> {
 
 impl<R: Read> Files<R> {
     pub(super) fn new(input: R) -> Files<R> {
-        Files {
-            input,
-            unread: 0,
-            padding: 0,
-        }
+        Files { input, unread: 0, padding: 0 }
     }
 
     /// Goes to the next file; `None` at the end, which is two blocks of zeros or the end of the input.
@@ -180,10 +173,7 @@ fn parse_header(block: &[u8; BLOCK]) -> io::Result<Entry> {
 
 /// The field up to its first zero byte.
 fn text(field: &[u8]) -> String {
-    let len = field
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(field.len());
+    let len = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..len]).into_owned()
 }
 
@@ -201,10 +191,7 @@ fn octal(field: &[u8]) -> Option<u64> {
 }
 
 fn invalid() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "archive/tar: invalid tar header",
-    )
+    io::Error::new(io::ErrorKind::InvalidData, "archive/tar: invalid tar header")
 }
 
 fn unexpected_eof() -> io::Error {

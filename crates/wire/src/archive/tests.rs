@@ -18,14 +18,8 @@ const LIMIT: u64 = 1 << 20;
 const CONTENT: &[u8] = b"\x80state";
 
 fn meta() -> SnapshotMeta {
-    let server = Server {
-        suffrage: 0,
-        id: "530c0da7".to_owned(),
-        address: "127.0.0.1:18300".to_owned(),
-    };
-    let configuration = Configuration {
-        servers: vec![server],
-    };
+    let server = Server { suffrage: 0, id: "530c0da7".to_owned(), address: "127.0.0.1:18300".to_owned() };
+    let configuration = Configuration { servers: vec![server] };
     SnapshotMeta::new(213, 2, 1_795_410_066_041, configuration, 1).with_size(CONTENT.len() as u64)
 }
 
@@ -64,11 +58,7 @@ fn meta_text() -> Vec<u8> {
 }
 
 fn sums_of(meta: &[u8], state: &[u8]) -> String {
-    sums::Sums {
-        meta: Sha256::digest(meta).into(),
-        state: Sha256::digest(state).into(),
-    }
-    .encode()
+    sums::Sums { meta: Sha256::digest(meta).into(), state: Sha256::digest(state).into() }.encode()
 }
 
 fn check(archive: &[u8], expect: &str) {
@@ -83,10 +73,7 @@ fn check(archive: &[u8], expect: &str) {
 #[test]
 fn what_is_written_is_read() {
     let mut state = Vec::new();
-    assert_eq!(
-        read(archive().as_slice(), &mut state, LIMIT).unwrap(),
-        meta()
-    );
+    assert_eq!(read(archive().as_slice(), &mut state, LIMIT).unwrap(), meta());
     assert_eq!(state, CONTENT);
 }
 
@@ -113,10 +100,7 @@ fn an_archive_of_the_reference_is_read_and_its_records_are_kept() {
     }
     let mut state = Vec::new();
     let meta = read(include_bytes!("golden.snap").as_slice(), &mut state, LIMIT).unwrap();
-    assert_eq!(
-        (meta.id.as_str(), meta.index, meta.size),
-        ("2-13-1795410573410", 13, 5665)
-    );
+    assert_eq!((meta.id.as_str(), meta.index, meta.size), ("2-13-1795410573410", 13, 5665));
     let addresses: Vec<String> = msgpack::from_slice(&meta.peers).unwrap();
     assert_eq!(addresses, [meta.configuration.servers[0].address.as_str()]);
 
@@ -135,14 +119,7 @@ fn an_archive_of_the_reference_is_read_and_its_records_are_kept() {
         writer.write(kind, &value).unwrap();
     }
     assert_eq!(registrations, 6);
-    assert_eq!(
-        entry,
-        DirEntry {
-            key: "a/b".to_owned(),
-            value: Bytes::from_static(&[0xff]),
-            create_index: 8
-        }
-    );
+    assert_eq!(entry, DirEntry { key: "a/b".to_owned(), value: Bytes::from_static(&[0xff]), create_index: 8 });
     assert_eq!(writer.into_inner(), state);
 }
 
@@ -164,18 +141,12 @@ fn the_tar_is_plain_ustar_without_padding() {
 fn what_is_no_archive_is_refused() {
     check(b"", "failed to decompress snapshot: EOF");
     check(b"garb", "failed to decompress snapshot: unexpected EOF");
-    check(
-        b"garbage, not a snapshot at all",
-        "failed to decompress snapshot: gzip: invalid header",
-    );
+    check(b"garbage, not a snapshot at all", "failed to decompress snapshot: gzip: invalid header");
     check(
         &gzip(&b"not a tar file".repeat(100)),
         "failed to read snapshot file: failed reading snapshot: archive/tar: invalid tar header",
     );
-    check(
-        &gzip(b"not a tar"),
-        "failed to read snapshot file: failed reading snapshot: unexpected EOF",
-    );
+    check(&gzip(b"not a tar"), "failed to read snapshot file: failed reading snapshot: unexpected EOF");
 }
 
 #[test]
@@ -183,23 +154,14 @@ fn truncated_archives_are_refused() {
     let good = archive();
     check(&good[..good.len() - 4], "unexpected EOF");
     let tar = gunzip(&good);
-    check(
-        &gzip(&tar[..512]),
-        "failed to read snapshot file: failed to read snapshot metadata: unexpected EOF",
-    );
-    check(
-        &gzip(&tar[..1536]),
-        "failed to read snapshot file: failed to read or write snapshot data: unexpected EOF",
-    );
+    check(&gzip(&tar[..512]), "failed to read snapshot file: failed to read snapshot metadata: unexpected EOF");
+    check(&gzip(&tar[..1536]), "failed to read snapshot file: failed to read or write snapshot data: unexpected EOF");
     check(
         &gzip(&tar[..1000]),
         "failed to read snapshot file: failed checking integrity of snapshot: file missing for \"meta.json\"",
     );
     for len in 0..good.len() {
-        assert!(
-            read(&good[..len], &mut Vec::new(), LIMIT).is_err(),
-            "cut to {len} bytes"
-        );
+        assert!(read(&good[..len], &mut Vec::new(), LIMIT).is_err(), "cut to {len} bytes");
     }
 }
 
@@ -207,14 +169,8 @@ fn truncated_archives_are_refused() {
 fn what_follows_the_end_is_refused() {
     let good = archive();
     check(&[good.as_slice(), b"xx"].concat(), "unexpected EOF");
-    check(
-        &[good.as_slice(), b"xxxxxxxxxxxx"].concat(),
-        "gzip: invalid header",
-    );
-    check(
-        &gzip(&[gunzip(&good), b"xx".to_vec()].concat()),
-        "2 unread uncompressed bytes remain",
-    );
+    check(&[good.as_slice(), b"xxxxxxxxxxxx"].concat(), "gzip: invalid header");
+    check(&gzip(&[gunzip(&good), b"xx".to_vec()].concat()), "2 unread uncompressed bytes remain");
     let mut flipped = good.clone();
     let crc = good.len() - 8;
     flipped[crc] ^= 1;
@@ -224,37 +180,15 @@ fn what_follows_the_end_is_refused() {
 #[test]
 fn files_that_are_missing_twice_or_unknown_are_refused() {
     let (meta, sums) = (meta_text(), sums_of(&meta_text(), CONTENT));
-    let (meta, state, sums) = (
-        (META, meta.as_slice()),
-        (STATE, CONTENT),
-        (SUMS, sums.as_bytes()),
-    );
+    let (meta, state, sums) = ((META, meta.as_slice()), (STATE, CONTENT), (SUMS, sums.as_bytes()));
     let integrity = "failed to read snapshot file: failed checking integrity of snapshot:";
     check(&pack(&[meta, state, sums]), "ok");
-    check(
-        &pack(&[state, sums]),
-        &format!("{integrity} hash check failed for \"meta.json\""),
-    );
-    check(
-        &pack(&[meta, sums]),
-        &format!("{integrity} hash check failed for \"state.bin\""),
-    );
-    check(
-        &pack(&[meta, state]),
-        &format!("{integrity} file missing for \"meta.json\""),
-    );
-    check(
-        &pack(&[meta, meta, state, sums]),
-        &format!("{integrity} hash check failed for \"meta.json\""),
-    );
-    check(
-        &pack(&[meta, state, state, sums]),
-        &format!("{integrity} hash check failed for \"state.bin\""),
-    );
-    check(
-        &pack(&[]),
-        &format!("{integrity} file missing for \"meta.json\""),
-    );
+    check(&pack(&[state, sums]), &format!("{integrity} hash check failed for \"meta.json\""));
+    check(&pack(&[meta, sums]), &format!("{integrity} hash check failed for \"state.bin\""));
+    check(&pack(&[meta, state]), &format!("{integrity} file missing for \"meta.json\""));
+    check(&pack(&[meta, meta, state, sums]), &format!("{integrity} hash check failed for \"meta.json\""));
+    check(&pack(&[meta, state, state, sums]), &format!("{integrity} hash check failed for \"state.bin\""));
+    check(&pack(&[]), &format!("{integrity} file missing for \"meta.json\""));
     check(
         &pack(&[meta, state, ("evil", b"x"), sums]),
         "failed to read snapshot file: unexpected file \"evil\" in snapshot",
@@ -271,33 +205,16 @@ fn wrong_hashes_are_refused() {
     let good = sums_of(&meta, CONTENT);
     let check_sums = |sums: &str, expect: &str| {
         let archive = pack(&[(META, &meta), (STATE, CONTENT), (SUMS, sums.as_bytes())]);
-        check(
-            &archive,
-            &format!(
-                "failed to read snapshot file: failed checking integrity of snapshot: {expect}"
-            ),
-        );
+        check(&archive, &format!("failed to read snapshot file: failed checking integrity of snapshot: {expect}"));
     };
-    check_sums(
-        &sums_of(&meta, b"other"),
-        "hash check failed for \"state.bin\"",
-    );
-    check_sums(
-        &sums_of(b"other", CONTENT),
-        "hash check failed for \"meta.json\"",
-    );
+    check_sums(&sums_of(&meta, b"other"), "hash check failed for \"state.bin\"");
+    check_sums(&sums_of(b"other", CONTENT), "hash check failed for \"meta.json\"");
     check_sums("zork\n", "no hex data for %x string");
     check_sums("00  meta.json\n", "hash check failed for \"meta.json\"");
     check_sums("", "file missing for \"meta.json\"");
     check_sums(&format!("{good}\n"), "EOF");
-    check_sums(
-        &format!("{good}00  other\n"),
-        "list missing hash for \"other\"",
-    );
-    check_sums(
-        good.lines().next().unwrap(),
-        "file missing for \"state.bin\"",
-    );
+    check_sums(&format!("{good}00  other\n"), "list missing hash for \"other\"");
+    check_sums(good.lines().next().unwrap(), "file missing for \"state.bin\"");
 }
 
 #[test]
@@ -313,28 +230,17 @@ fn bad_metadata_is_refused() {
 fn sizes_past_the_limit_are_refused_before_they_are_read() {
     let state = vec![0; 2048];
     let sums = sums_of(&meta_text(), &state);
-    let archive = pack(&[
-        (META, &meta_text()),
-        (STATE, &state),
-        (SUMS, sums.as_bytes()),
-    ]);
+    let archive = pack(&[(META, &meta_text()), (STATE, &state), (SUMS, sums.as_bytes())]);
     let mut out = Vec::new();
-    let refused = read(archive.as_slice(), &mut out, 2047)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        refused,
-        "failed to read snapshot file: file \"state.bin\" of 2048 bytes exceeds the limit of 2047"
-    );
+    let refused = read(archive.as_slice(), &mut out, 2047).unwrap_err().to_string();
+    assert_eq!(refused, "failed to read snapshot file: file \"state.bin\" of 2048 bytes exceeds the limit of 2047");
     assert!(out.is_empty());
     assert!(read(archive.as_slice(), &mut out, 2048).is_ok());
 }
 
 #[test]
 fn a_state_shorter_than_promised_is_not_written() {
-    let refused = write(Vec::new(), &meta(), &CONTENT[1..], 0)
-        .unwrap_err()
-        .to_string();
+    let refused = write(Vec::new(), &meta(), &CONTENT[1..], 0).unwrap_err().to_string();
     assert_eq!(refused, "failed to write snapshot metadata: EOF");
 }
 

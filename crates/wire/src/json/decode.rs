@@ -5,12 +5,10 @@
 use std::borrow::Cow;
 
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer};
-use serde::de::{
-    self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Error;
-use super::names::{find_field, go_type};
+use super::names::{find_field, go_type, is_lenient, matches};
 use super::probe;
 use super::tree::Value;
 use super::{Options, UnknownFields};
@@ -25,19 +23,11 @@ pub(super) struct TreeDeserializer<'v> {
 
 impl<'v> TreeDeserializer<'v> {
     pub(super) fn new<'a: 'v>(value: &'v Value<'a>, options: Options) -> TreeDeserializer<'v> {
-        TreeDeserializer {
-            value,
-            options,
-            newtype: None,
-        }
+        TreeDeserializer { value, options, newtype: None }
     }
 
     fn child(&self, value: &'v Value<'v>) -> TreeDeserializer<'v> {
-        TreeDeserializer {
-            value,
-            options: self.options,
-            newtype: None,
-        }
+        TreeDeserializer { value, options: self.options, newtype: None }
     }
 
     fn mismatch(&self, go_type: &str) -> Error {
@@ -49,9 +39,9 @@ impl<'v> TreeDeserializer<'v> {
         match self.value {
             Value::Null => Ok(T::default()),
             // Rust would take a leading plus, but the scanner let none through.
-            Value::Number(text) => text.parse().map_err(|_| {
-                Error::mismatch(format!("number {text}"), self.newtype.unwrap_or(go_type))
-            }),
+            Value::Number(text) => {
+                text.parse().map_err(|_| Error::mismatch(format!("number {text}"), self.newtype.unwrap_or(go_type)))
+            }
             _ => Err(self.mismatch(go_type)),
         }
     }
@@ -61,36 +51,18 @@ impl<'v> TreeDeserializer<'v> {
             Value::Null => Ok(0.0),
             Value::Number(text) => match text.parse::<f64>() {
                 Ok(number) if number.abs() <= max => Ok(number),
-                _ => Err(Error::mismatch(
-                    format!("number {text}"),
-                    self.newtype.unwrap_or(go_type),
-                )),
+                _ => Err(Error::mismatch(format!("number {text}"), self.newtype.unwrap_or(go_type))),
             },
             _ => Err(self.mismatch(go_type)),
         }
     }
 
-    fn visit_elements<V: Visitor<'v>>(
-        self,
-        elements: &'v [Value<'v>],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_seq(Elements {
-            elements: elements.iter(),
-            parent: self,
-        })
+    fn visit_elements<V: Visitor<'v>>(self, elements: &'v [Value<'v>], visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_seq(Elements { elements: elements.iter(), parent: self })
     }
 
-    fn visit_entries<V: Visitor<'v>>(
-        self,
-        entries: &'v [Entry<'v>],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_map(Entries {
-            entries: entries.iter(),
-            value: None,
-            parent: self,
-        })
+    fn visit_entries<V: Visitor<'v>>(self, entries: &'v [Entry<'v>], visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_map(Entries { entries: entries.iter(), value: None, parent: self })
     }
 }
 
@@ -213,24 +185,12 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'v>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'v>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'v>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let newtype = if name.contains('.') {
-            Some(name)
-        } else {
-            self.newtype
-        };
+    fn deserialize_newtype_struct<V: Visitor<'v>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        let newtype = if name.contains('.') { Some(name) } else { self.newtype };
         visitor.visit_newtype_struct(TreeDeserializer { newtype, ..self })
     }
 
@@ -272,7 +232,9 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
             Value::Object(entries) => {
-                let members = plan(entries, fields, self.options);
+                let unknown_fields =
+                    if is_lenient(name) { UnknownFields::Ignore } else { self.options.unknown_fields };
+                let members = plan(entries, fields, Options { unknown_fields, ..self.options });
                 visitor.visit_map(Members {
                     members: members.into_iter(),
                     current: None,
@@ -293,10 +255,9 @@ impl<'v> Deserializer<'v> for TreeDeserializer<'v> {
         match self.value {
             Value::Null => visitor.visit_enum("".into_deserializer()),
             Value::String(text) => visitor.visit_enum(BorrowedStrDeserializer::new(text)),
-            Value::Object(entries) if entries.len() == 1 => visitor.visit_enum(Variant {
-                name: &entries[0].0,
-                content: self.child(&entries[0].1),
-            }),
+            Value::Object(entries) if entries.len() == 1 => {
+                visitor.visit_enum(Variant { name: &entries[0].0, content: self.child(&entries[0].1) })
+            }
             _ => Err(self.mismatch(&go_type(name))),
         }
     }
@@ -326,31 +287,20 @@ struct FieldValue<'v> {
 impl<'v> FieldValue<'v> {
     fn new(key: &str, field: &'static str, value: &'v Value<'v>) -> FieldValue<'v> {
         let aliased = key.contains('_') && !field.contains('_');
-        let label = if aliased {
-            Cow::Owned(key.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(field)
-        };
-        FieldValue {
-            field,
-            label,
-            value,
-        }
+        let label = if aliased { Cow::Owned(key.to_ascii_lowercase()) } else { Cow::Borrowed(field) };
+        FieldValue { field, label, value }
     }
 }
 
 /// Maps entries to fields: the last of duplicates stays, null says nothing, unknown keys stay only to be refused.
-fn plan<'v>(
-    entries: &'v [Entry<'v>],
-    fields: &'static [&'static str],
-    options: Options,
-) -> Vec<Member<'v>> {
+fn plan<'v>(entries: &'v [Entry<'v>], fields: &'static [&'static str], options: Options) -> Vec<Member<'v>> {
     let mut members: Vec<Member<'v>> = Vec::with_capacity(entries.len().min(fields.len()));
     for (key, value) in entries {
         match find_field(key, fields, options.aliases) {
             Some(_) if *value == Value::Null => {}
             Some(field) => {
-                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if seen.field == field);
+                // A spelling with underscores is an alias of the field without.
+                let same = |member: &Member<'_>| matches!(member, Member::Field(seen) if matches(seen.field, field, true));
                 let member = Member::Field(FieldValue::new(key, field, value));
                 match members.iter().position(same) {
                     Some(at) => members[at] = member,
@@ -378,10 +328,7 @@ struct Members<'v> {
 impl<'v> MapAccess<'v> for Members<'v> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'v>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         match self.members.next() {
             Some(Member::Field(found)) => {
                 let field = found.field;
@@ -394,12 +341,8 @@ impl<'v> MapAccess<'v> for Members<'v> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let found = self
-            .current
-            .take()
-            .ok_or_else(|| Error::message("json: value before key"))?;
-        seed.deserialize(self.parent.child(found.value))
-            .map_err(|error| error.within(self.structure, &found.label))
+        let found = self.current.take().ok_or_else(|| Error::message("json: value before key"))?;
+        seed.deserialize(self.parent.child(found.value)).map_err(|error| error.within(self.structure, &found.label))
     }
 }
 
@@ -411,14 +354,8 @@ struct Elements<'v> {
 impl<'v> SeqAccess<'v> for Elements<'v> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'v>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        self.elements
-            .next()
-            .map(|value| seed.deserialize(self.parent.child(value)))
-            .transpose()
+    fn next_element_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        self.elements.next().map(|value| seed.deserialize(self.parent.child(value))).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -435,10 +372,7 @@ struct Entries<'v> {
 impl<'v> MapAccess<'v> for Entries<'v> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'v>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         let Some((key, value)) = self.entries.next() else {
             return Ok(None);
         };
@@ -447,10 +381,7 @@ impl<'v> MapAccess<'v> for Entries<'v> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let value = self
-            .value
-            .take()
-            .ok_or_else(|| Error::message("json: value before key"))?;
+        let value = self.value.take().ok_or_else(|| Error::message("json: value before key"))?;
         seed.deserialize(self.parent.child(value))
     }
 
@@ -470,9 +401,7 @@ impl<'k> KeyDeserializer<'k> {
     }
 
     fn integer<T: std::str::FromStr>(&self, go_type: &str) -> Result<T, Error> {
-        self.key
-            .parse()
-            .map_err(|_| Error::mismatch(format!("number {}", self.key), go_type))
+        self.key.parse().map_err(|_| Error::mismatch(format!("number {}", self.key), go_type))
     }
 }
 
@@ -507,11 +436,7 @@ impl<'de> Deserializer<'de> for KeyDeserializer<'_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -540,10 +465,7 @@ impl<'v> de::EnumAccess<'v> for Variant<'v> {
     type Error = Error;
     type Variant = TreeDeserializer<'v>;
 
-    fn variant_seed<S: DeserializeSeed<'v>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, TreeDeserializer<'v>), Error> {
+    fn variant_seed<S: DeserializeSeed<'v>>(self, seed: S) -> Result<(S::Value, TreeDeserializer<'v>), Error> {
         let name: BorrowedStrDeserializer<'v, Error> = BorrowedStrDeserializer::new(self.name);
         Ok((seed.deserialize(name)?, self.content))
     }
@@ -564,11 +486,7 @@ impl<'v> de::VariantAccess<'v> for TreeDeserializer<'v> {
         self.deserialize_tuple(len, visitor)
     }
 
-    fn struct_variant<V: Visitor<'v>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'v>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         self.deserialize_struct("", fields, visitor)
     }
 }

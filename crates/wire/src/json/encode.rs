@@ -26,9 +26,7 @@ pub fn to_vec_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error>
 fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, layout: F) -> Result<Vec<u8>, Error> {
     let mut out = Vec::with_capacity(128);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoSpelling { layout });
-    value
-        .serialize(&mut serializer)
-        .map_err(|error| Error::message(error.to_string()))?;
+    value.serialize(&mut serializer).map_err(|error| Error::message(error.to_string()))?;
     Ok(out)
 }
 
@@ -38,11 +36,7 @@ struct GoSpelling<F> {
 }
 
 impl<F: Formatter> Formatter for GoSpelling<F> {
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let bytes = fragment.as_bytes();
         let mut plain_from = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| must_escape(*c)) {
@@ -72,15 +66,8 @@ impl<F: Formatter> Formatter for GoSpelling<F> {
     }
 
     /// Numbers of a `serde_json::Value`, which carries them as text.
-    fn write_number_str<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        value: &str,
-    ) -> io::Result<()> {
-        if value
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'-')
-        {
+    fn write_number_str<W: ?Sized + Write>(&mut self, writer: &mut W, value: &str) -> io::Result<()> {
+        if value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             return writer.write_all(value.as_bytes());
         }
         match value.parse::<f64>() {
@@ -89,11 +76,7 @@ impl<F: Formatter> Formatter for GoSpelling<F> {
         }
     }
 
-    fn write_byte_array<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        value: &[u8],
-    ) -> io::Result<()> {
+    fn write_byte_array<W: ?Sized + Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
         writer.write_all(base64::encode(value).as_bytes())?;
         writer.write_all(b"\"")
@@ -107,11 +90,7 @@ impl<F: Formatter> Formatter for GoSpelling<F> {
         self.layout.end_array(writer)
     }
 
-    fn begin_array_value<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.layout.begin_array_value(writer, first)
     }
 
@@ -127,11 +106,7 @@ impl<F: Formatter> Formatter for GoSpelling<F> {
         self.layout.end_object(writer)
     }
 
-    fn begin_object_key<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.layout.begin_object_key(writer, first)
     }
 

@@ -20,11 +20,7 @@ enum Kind {
     /// A text that is printed as it is.
     Message(String),
     /// A value of one kind where another was expected.
-    Mismatch {
-        value: String,
-        go_type: String,
-        place: Option<Place>,
-    },
+    Mismatch { value: String, go_type: String, place: Option<Place> },
     /// Not a failure: the name of the type that a seed asked for, see `probe`.
     TypeName(String),
 }
@@ -48,11 +44,7 @@ impl Error {
     }
 
     pub(super) fn mismatch(value: impl Into<String>, go_type: impl Into<String>) -> Error {
-        Error(Box::new(Kind::Mismatch {
-            value: value.into(),
-            go_type: go_type.into(),
-            place: None,
-        }))
+        Error(Box::new(Kind::Mismatch { value: value.into(), go_type: go_type.into(), place: None }))
     }
 
     pub(super) fn unknown_field(key: &str) -> Error {
@@ -87,9 +79,9 @@ impl Error {
         }
         place.path.push(field.to_owned());
         if let Some(embedded_as) = embedded_as {
-            // Fields of the wrapper itself are the snake_case spellings; all others are reached through the
+            // Fields of the wrapper itself are the spellings in lower case; all others are reached through the
             // embedded struct.
-            if !field.contains('_') {
+            if !field.starts_with(|first: char| first.is_ascii_lowercase()) {
                 place.path.push(embedded_as.to_owned());
             }
             place.renamed_by_next = true;
@@ -108,27 +100,13 @@ impl fmt::Display for Error {
         match &*self.0 {
             Kind::Eof => f.write_str("EOF"),
             Kind::Message(text) => f.write_str(text),
-            Kind::Mismatch {
-                value,
-                go_type,
-                place: None,
-            } => {
-                write!(
-                    f,
-                    "json: cannot unmarshal {value} into Go value of type {go_type}"
-                )
+            Kind::Mismatch { value, go_type, place: None } => {
+                write!(f, "json: cannot unmarshal {value} into Go value of type {go_type}")
             }
-            Kind::Mismatch {
-                value,
-                go_type,
-                place: Some(place),
-            } => {
+            Kind::Mismatch { value, go_type, place: Some(place) } => {
                 let path: Vec<&str> = place.path.iter().rev().map(String::as_str).collect();
                 let (structure, path) = (&place.structure, path.join("."));
-                write!(
-                    f,
-                    "json: cannot unmarshal {value} into Go struct field {structure}.{path} of type {go_type}"
-                )
+                write!(f, "json: cannot unmarshal {value} into Go struct field {structure}.{path} of type {go_type}")
             }
             Kind::TypeName(name) => write!(f, "json: type {name}"),
         }

@@ -67,21 +67,10 @@ pub struct Options {
 }
 
 impl Options {
-    pub const STRICT: Options = Options {
-        unknown_fields: UnknownFields::Deny,
-        aliases: false,
-        mode: Mode::Decoder,
-    };
-    pub const LENIENT: Options = Options {
-        unknown_fields: UnknownFields::Ignore,
-        aliases: false,
-        mode: Mode::Decoder,
-    };
-    pub const STRICT_ALIASES: Options = Options {
-        unknown_fields: UnknownFields::Deny,
-        aliases: true,
-        mode: Mode::Decoder,
-    };
+    pub const STRICT: Options = Options { unknown_fields: UnknownFields::Deny, aliases: false, mode: Mode::Decoder };
+    pub const LENIENT: Options = Options { unknown_fields: UnknownFields::Ignore, aliases: false, mode: Mode::Decoder };
+    pub const STRICT_ALIASES: Options =
+        Options { unknown_fields: UnknownFields::Deny, aliases: true, mode: Mode::Decoder };
 }
 
 /// Decodes a body.

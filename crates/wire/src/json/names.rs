@@ -3,11 +3,7 @@
 use serde::de::Unexpected;
 
 /// The field that `key` means. An exact match wins over one that differs in case.
-pub(super) fn find_field(
-    key: &str,
-    fields: &'static [&'static str],
-    aliases: bool,
-) -> Option<&'static str> {
+pub(super) fn find_field(key: &str, fields: &'static [&'static str], aliases: bool) -> Option<&'static str> {
     fields
         .iter()
         .find(|field| **field == key)
@@ -17,9 +13,7 @@ pub(super) fn find_field(
 
 fn folded_eq(key: &str, field: &str, skip_underscores: bool) -> bool {
     fn folded(text: &str, skip_underscores: bool) -> impl Iterator<Item = char> {
-        text.chars()
-            .filter(move |c| !(skip_underscores && *c == '_'))
-            .map(fold)
+        text.chars().filter(move |c| !(skip_underscores && *c == '_')).map(fold)
     }
     folded(key, skip_underscores).eq(folded(field, skip_underscores))
 }
@@ -31,6 +25,14 @@ fn fold(c: char) -> char {
         '\u{17f}' => 'S',
         c => c.to_ascii_uppercase(),
     }
+}
+
+/// Structs whose own reader takes unknown fields, whatever is asked of the rest.
+const LENIENT: &[&str] = &["HealthCheckDefinition"];
+
+/// Whether the reader of the struct with this serde name takes unknown fields.
+pub(super) fn is_lenient(serde_name: &str) -> bool {
+    LENIENT.contains(&serde_name.split('|').next().unwrap_or_default())
 }
 
 /// The Go type of a struct or enum with this serde name.
@@ -104,9 +106,7 @@ fn push_quoted(out: &mut String, c: char, delimiter: char) {
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
         c if c == delimiter => out.extend(['\\', c]),
-        c if u32::from(c) < 0x20 || c == '\u{7f}' => {
-            out.push_str(&format!("\\x{:02x}", u32::from(c)))
-        }
+        c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
         c if is_print(c) => out.push(c),
         c if u32::from(c) < 0x10000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
         c => out.push_str(&format!("\\U{:08x}", u32::from(c))),

@@ -22,10 +22,7 @@ pub(super) fn map_name<'de, V: Visitor<'de>>(visitor: V) -> String {
 }
 
 fn name_of<T>(outcome: Result<T, Error>) -> String {
-    outcome
-        .err()
-        .and_then(Error::into_type_name)
-        .unwrap_or_else(|| UNKNOWN.to_owned())
+    outcome.err().and_then(Error::into_type_name).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
 struct Probe;
@@ -33,10 +30,7 @@ struct Probe;
 impl<'de> SeqAccess<'de> for Probe {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         seed.deserialize(Probe).map(Some)
     }
 }
@@ -45,12 +39,8 @@ impl<'de> MapAccess<'de> for Probe {
     type Error = Error;
 
     /// Keys are strings or numbers in text; both are made from "0", so that the visitor goes on to the value.
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        seed.deserialize(super::decode::KeyDeserializer::new("0"))
-            .map(Some)
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        seed.deserialize(super::decode::KeyDeserializer::new("0")).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
@@ -142,19 +132,11 @@ impl<'de> Deserializer<'de> for Probe {
         named(UNKNOWN)
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        _visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, _visitor: V) -> Result<V::Value, Error> {
         Err(Error::type_name(go_type(name)))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name.contains('.') {
             return named(name);
         }
@@ -165,11 +147,7 @@ impl<'de> Deserializer<'de> for Probe {
         Err(Error::type_name(slice_name(visitor)))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _len: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Error> {
         self.deserialize_seq(visitor)
     }
 

@@ -11,12 +11,7 @@ use super::tree::Value;
 use super::{MAX_DEPTH, Mode};
 
 pub(super) fn parse(input: &[u8], mode: Mode) -> Result<Value<'_>, Error> {
-    let mut scanner = Scanner {
-        input,
-        at: 0,
-        depth: 0,
-        mode,
-    };
+    let mut scanner = Scanner { input, at: 0, depth: 0, mode };
     scanner.skip_space();
     let value = scanner.value()?;
     if mode == Mode::Unmarshal {
@@ -63,9 +58,7 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(byte) => syntax(byte, context),
             // Compat: Unmarshal tries a space at the end, and words that may not be broken by one blame it.
-            None if self.mode == Mode::Unmarshal
-                && UNBROKEN.iter().any(|start| context.starts_with(start)) =>
-            {
+            None if self.mode == Mode::Unmarshal && UNBROKEN.iter().any(|start| context.starts_with(start)) => {
                 syntax(b' ', context)
             }
             None => self.cut_short(),
@@ -91,10 +84,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn nested(
-        &mut self,
-        read: fn(&mut Scanner<'a>) -> Result<Value<'a>, Error>,
-    ) -> Result<Value<'a>, Error> {
+    fn nested(&mut self, read: fn(&mut Scanner<'a>) -> Result<Value<'a>, Error>) -> Result<Value<'a>, Error> {
         if self.depth == MAX_DEPTH {
             return Err(self.refused("exceeded max depth"));
         }
@@ -162,10 +152,7 @@ impl<'a> Scanner<'a> {
     fn literal(&mut self, word: &str) -> Result<(), Error> {
         for (index, expected) in word.bytes().enumerate() {
             if self.peek() != Some(expected) && index > 0 {
-                return Err(self.refused(&format!(
-                    "in literal {word} (expecting '{}')",
-                    char::from(expected)
-                )));
+                return Err(self.refused(&format!("in literal {word} (expecting '{}')", char::from(expected))));
             }
             self.at += 1;
         }
@@ -294,16 +281,10 @@ impl<'a> Scanner<'a> {
         if let Some(c) = char::from_u32(unit) {
             return c;
         }
-        let low = self
-            .input
-            .get(self.at..self.at + 6)
-            .filter(|next| next.starts_with(b"\\u"))
-            .and_then(|next| {
-                let digits = std::str::from_utf8(&next[2..])
-                    .ok()
-                    .filter(|text| !text.starts_with('+'))?;
-                u32::from_str_radix(digits, 16).ok()
-            });
+        let low = self.input.get(self.at..self.at + 6).filter(|next| next.starts_with(b"\\u")).and_then(|next| {
+            let digits = std::str::from_utf8(&next[2..]).ok().filter(|text| !text.starts_with('+'))?;
+            u32::from_str_radix(digits, 16).ok()
+        });
         let joined = low
             .filter(|low| unit < 0xdc00 && (0xdc00..0xe000).contains(low))
             .and_then(|low| char::from_u32(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)));

@@ -8,9 +8,7 @@ use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 use proptest::{collection, option};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    MAX_DEPTH, Mode, Options, UnknownFields, Value, from_slice, to_string, to_vec, to_vec_pretty,
-};
+use super::{MAX_DEPTH, Mode, Options, UnknownFields, Value, from_slice, to_string, to_vec, to_vec_pretty};
 use crate::duration::GoDuration;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,24 +80,14 @@ fn text_of<T>(outcome: Result<T, super::Error>) -> String {
 
 #[test]
 fn answers_as_go_does() {
-    let lenient = Options {
-        unknown_fields: UnknownFields::Ignore,
-        aliases: false,
-        mode: Mode::Unmarshal,
-    };
+    let lenient = Options { unknown_fields: UnknownFields::Ignore, aliases: false, mode: Mode::Unmarshal };
     for line in include_str!("go_texts.tsv").lines() {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [input, decoder, unmarshal] = columns[..] else {
-            panic!("three columns in {line:?}")
-        };
+        let [input, decoder, unmarshal] = columns[..] else { panic!("three columns in {line:?}") };
         let input: String = serde_json::from_str(input).unwrap();
         let strict = from_slice::<Request>(input.as_bytes(), Options::STRICT);
         assert_eq!(text_of(strict), decoder, "Decoder on {input:?}");
-        assert_eq!(
-            text_of(from_slice::<Request>(input.as_bytes(), lenient)),
-            unmarshal,
-            "Unmarshal on {input:?}"
-        );
+        assert_eq!(text_of(from_slice::<Request>(input.as_bytes(), lenient)), unmarshal, "Unmarshal on {input:?}");
     }
 }
 
@@ -113,27 +101,12 @@ fn fields_match_whatever_their_case_and_with_aliases_their_underscores() {
         #[serde(rename = "ID", alias = "CheckID")]
         id: String,
     }
-    let expect = Definition {
-        script_args: vec!["a".to_owned()],
-        enable_tag_override: true,
-        id: "x".to_owned(),
-    };
+    let expect = Definition { script_args: vec!["a".to_owned()], enable_tag_override: true, id: "x".to_owned() };
     let snake = br#"{"script_args":["a"],"enable_tag_override":true,"check_id":"x"}"#;
-    assert_eq!(
-        from_slice::<Definition>(snake, Options::STRICT_ALIASES),
-        Ok(expect)
-    );
-    assert_eq!(
-        text_of(from_slice::<Definition>(snake, Options::STRICT)),
-        r#"json: unknown field "script_args""#
-    );
+    assert_eq!(from_slice::<Definition>(snake, Options::STRICT_ALIASES), Ok(expect));
+    assert_eq!(text_of(from_slice::<Definition>(snake, Options::STRICT)), r#"json: unknown field "script_args""#);
     let both = br#"{"scriptargs":["b"],"ScriptArgs":null,"id":"x"}"#;
-    assert_eq!(
-        from_slice::<Definition>(both, Options::STRICT)
-            .unwrap()
-            .script_args,
-        ["b"]
-    );
+    assert_eq!(from_slice::<Definition>(both, Options::STRICT).unwrap().script_args, ["b"]);
 }
 
 /// Seen on Consul 1.22: PUT /v1/agent/service/register, /v1/catalog/deregister, /v1/txn.
@@ -167,22 +140,13 @@ fn places_read_as_the_reference_words_them() {
         let outcome = from_slice::<ServiceDefinition>(input, Options::STRICT_ALIASES);
         assert_eq!(text_of(outcome), format!("json: cannot unmarshal {expect}"));
     };
-    check(
-        br#"{"Name":1}"#,
-        "number into Go struct field .Alias.Name of type string",
-    );
-    check(
-        br#"{"enable_tag_override":5}"#,
-        "number into Go struct field .enable_tag_override of type bool",
-    );
+    check(br#"{"Name":1}"#, "number into Go struct field .Alias.Name of type string");
+    check(br#"{"enable_tag_override":5}"#, "number into Go struct field .enable_tag_override of type bool");
     check(
         br#"{"Checks":[{"script_args":5}]}"#,
         "number into Go struct field .Alias.Checks.script_args of type []string",
     );
-    check(
-        br#"{"Weights":{"Passing":"x"}}"#,
-        "string into Go struct field Weights.Alias.Weights.Passing of type int",
-    );
+    check(br#"{"Weights":{"Passing":"x"}}"#, "string into Go struct field Weights.Alias.Weights.Passing of type int");
     check(b"[]", "array into Go value of type struct { X bool }");
     assert_eq!(
         text_of(from_slice::<TxnOps>(b"{}", Options::STRICT)),
@@ -200,32 +164,13 @@ fn null_leaves_defaults_and_the_last_duplicate_wins() {
     }
     impl Default for Tuned {
         fn default() -> Tuned {
-            Tuned {
-                limit: 7,
-                name: "d".to_owned(),
-            }
+            Tuned { limit: 7, name: "d".to_owned() }
         }
     }
-    let tuned: Tuned = from_slice(
-        br#"{"Limit":null,"Name":"a","name":"b","NAME":null}"#,
-        Options::STRICT,
-    )
-    .unwrap();
-    assert_eq!(
-        tuned,
-        Tuned {
-            limit: 7,
-            name: "b".to_owned()
-        }
-    );
-    assert_eq!(
-        from_slice::<Tuned>(b"null", Options::STRICT).unwrap(),
-        Tuned::default()
-    );
-    assert_eq!(
-        from_slice::<Vec<String>>(b"[null,\"a\"]", Options::STRICT).unwrap(),
-        ["", "a"]
-    );
+    let tuned: Tuned = from_slice(br#"{"Limit":null,"Name":"a","name":"b","NAME":null}"#, Options::STRICT).unwrap();
+    assert_eq!(tuned, Tuned { limit: 7, name: "b".to_owned() });
+    assert_eq!(from_slice::<Tuned>(b"null", Options::STRICT).unwrap(), Tuned::default());
+    assert_eq!(from_slice::<Vec<String>>(b"[null,\"a\"]", Options::STRICT).unwrap(), ["", "a"]);
 }
 
 #[test]
@@ -239,30 +184,17 @@ fn durations_are_texts_or_numbers() {
         #[serde(with = "crate::duration::as_string_or_empty")]
         maybe: GoDuration,
     }
-    let spans: Spans =
-        from_slice(br#"{"Plain":"10s","Text":1e9,"Maybe":""}"#, Options::STRICT).unwrap();
-    assert_eq!(
-        to_string(&spans).unwrap(),
-        r#"{"Plain":10000000000,"Text":"1s","Maybe":""}"#
-    );
-    let check = |input: &[u8], expect: &str| {
-        assert_eq!(text_of(from_slice::<Spans>(input, Options::STRICT)), expect)
-    };
-    check(
-        br#"{"Plain":"5y"}"#,
-        "time: unknown unit \"y\" in duration \"5y\"",
-    );
+    let spans: Spans = from_slice(br#"{"Plain":"10s","Text":1e9,"Maybe":""}"#, Options::STRICT).unwrap();
+    assert_eq!(to_string(&spans).unwrap(), r#"{"Plain":10000000000,"Text":"1s","Maybe":""}"#);
+    let check = |input: &[u8], expect: &str| assert_eq!(text_of(from_slice::<Spans>(input, Options::STRICT)), expect);
+    check(br#"{"Plain":"5y"}"#, "time: unknown unit \"y\" in duration \"5y\"");
     check(br#"{"Plain":true,"Text":[5],"Maybe":{"a":1}}"#, "ok");
 }
 
 #[test]
 fn strings_are_unquoted_as_go_does() {
     let check = |input: &[u8], expect: &str| {
-        assert_eq!(
-            from_slice::<String>(input, Options::STRICT).unwrap(),
-            expect,
-            "reading {input:?}"
-        );
+        assert_eq!(from_slice::<String>(input, Options::STRICT).unwrap(), expect, "reading {input:?}");
     };
     check(br#""\u0041\n\/\"\\\b\f\r\t""#, "A\n/\"\\\u{8}\u{c}\r\t");
     check(br#""\ud83d\ude00""#, "\u{1f600}");
@@ -310,10 +242,7 @@ fn writes_as_go_does() {
         assert_eq!(to_string(&number).unwrap(), expect);
     }
     assert_eq!(to_string(&0.1f32).unwrap(), "0.1");
-    assert_eq!(
-        to_string(&Bytes::from_static(&[0xff, 0])).unwrap(),
-        "\"/wA=\""
-    );
+    assert_eq!(to_string(&Bytes::from_static(&[0xff, 0])).unwrap(), "\"/wA=\"");
     assert_eq!(
         to_string(&Service::default()).unwrap(),
         r#"{"ID":"","Port":0,"Tags":[],"Weights":null,"Meta":{},"Checks":[],"Value":null,"Proxy":{}}"#
@@ -333,30 +262,15 @@ fn indents_as_go_does() {
 #[test]
 fn depth_is_bounded() {
     let nest = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    let read = |depth| {
-        text_of(from_slice::<serde_json::Value>(
-            nest(depth).as_bytes(),
-            Options::STRICT,
-        ))
-    };
+    let read = |depth| text_of(from_slice::<serde_json::Value>(nest(depth).as_bytes(), Options::STRICT));
     assert_eq!(read(MAX_DEPTH), "ok");
-    assert_eq!(
-        read(MAX_DEPTH + 1),
-        "invalid character '[' exceeded max depth"
-    );
+    assert_eq!(read(MAX_DEPTH + 1), "invalid character '[' exceeded max depth");
 }
 
 #[test]
 fn a_document_can_be_looked_at_before_it_is_decoded() {
-    let value = Value::parse(
-        br#"{"kind":"x","Kind":"service-defaults","Name":5}"#,
-        Mode::Decoder,
-    )
-    .unwrap();
-    assert_eq!(
-        value.member("Kind", false).and_then(Value::as_str),
-        Some("service-defaults")
-    );
+    let value = Value::parse(br#"{"kind":"x","Kind":"service-defaults","Name":5}"#, Mode::Decoder).unwrap();
+    assert_eq!(value.member("Kind", false).and_then(Value::as_str), Some("service-defaults"));
     assert_eq!(value.member("Zork", false), None);
 }
 

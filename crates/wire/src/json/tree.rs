@@ -40,11 +40,7 @@ impl<'a> Value<'a> {
             return None;
         };
         let matches = |key: &str| names::matches(key, field, aliases);
-        entries
-            .iter()
-            .rev()
-            .find(|(key, _)| matches(key))
-            .map(|(_, value)| value)
+        entries.iter().rev().find(|(key, _)| matches(key)).map(|(_, value)| value)
     }
 
     pub fn as_str(&self) -> Option<&str> {

@@ -73,10 +73,7 @@ fn integers_take_the_smallest_form() {
 fn strings_and_bytes_are_both_raw() {
     let long = "a".repeat(40);
     assert_eq!(hex_of(&long), format!("da0028{}", "61".repeat(40)));
-    assert_eq!(
-        hex_of(&Bytes::from(long.clone())),
-        format!("da0028{}", "61".repeat(40))
-    );
+    assert_eq!(hex_of(&Bytes::from(long.clone())), format!("da0028{}", "61".repeat(40)));
     assert_eq!(hex_of(&Bytes::from_static(&[0xff, 0])), "a2ff00");
     assert_eq!(hex_of(""), "a0");
     assert_eq!(&hex_of(&"a".repeat(70_000))[..10], "db00011170");
@@ -147,10 +144,7 @@ fn reads_what_the_go_codec_wrote() {
         t: Bytes,
     }
     let record: Record = from_slice(&bytes_of(golden)).unwrap();
-    assert_eq!(
-        (record.zed.as_str(), record.i, record.neg, record.u),
-        ("z", 200, -5, 300)
-    );
+    assert_eq!((record.zed.as_str(), record.i, record.neg, record.u), ("z", 200, -5, 300));
     assert_eq!((record.ns.len(), record.nb.len(), record.p), (0, 0, None));
     assert_eq!(record.m.len(), 2);
     assert_eq!(record.iface, serde_json::json!({"x": 1, "b": "q"}));
@@ -163,10 +157,7 @@ fn nil_is_the_zero_value_of_anything() {
     let nil = [0xc0];
     assert_eq!(from_slice::<String>(&nil), Ok(String::new()));
     assert_eq!(from_slice::<Vec<String>>(&nil), Ok(vec![]));
-    assert_eq!(
-        from_slice::<BTreeMap<String, u8>>(&nil),
-        Ok(BTreeMap::new())
-    );
+    assert_eq!(from_slice::<BTreeMap<String, u8>>(&nil), Ok(BTreeMap::new()));
     assert_eq!(from_slice::<Outer>(&nil), Ok(Outer::default()));
     assert_eq!(from_slice::<Option<Outer>>(&nil), Ok(None));
     assert_eq!(from_slice::<u32>(&nil), Ok(0));
@@ -178,71 +169,32 @@ fn nil_is_the_zero_value_of_anything() {
 
 #[test]
 fn every_form_is_read() {
-    assert_eq!(
-        from_slice::<String>(&bytes_of("d90161")),
-        Ok("a".to_owned())
-    );
-    assert_eq!(
-        from_slice::<String>(&bytes_of("c40161")),
-        Ok("a".to_owned())
-    );
-    assert_eq!(
-        from_slice::<Bytes>(&bytes_of("c50001ff")),
-        Ok(Bytes::from_static(&[0xff]))
-    );
-    assert_eq!(
-        from_slice::<Vec<u8>>(&bytes_of("a2ff01")),
-        Ok(vec![0xff, 1])
-    );
-    assert_eq!(
-        from_slice::<Vec<u8>>(&bytes_of("92ccff01")),
-        Ok(vec![0xff, 1])
-    );
-    assert_eq!(
-        from_slice::<Bytes>(&bytes_of("92ccff01")),
-        Ok(Bytes::from_static(&[0xff, 1]))
-    );
+    assert_eq!(from_slice::<String>(&bytes_of("d90161")), Ok("a".to_owned()));
+    assert_eq!(from_slice::<String>(&bytes_of("c40161")), Ok("a".to_owned()));
+    assert_eq!(from_slice::<Bytes>(&bytes_of("c50001ff")), Ok(Bytes::from_static(&[0xff])));
+    assert_eq!(from_slice::<Vec<u8>>(&bytes_of("a2ff01")), Ok(vec![0xff, 1]));
+    assert_eq!(from_slice::<Vec<u8>>(&bytes_of("92ccff01")), Ok(vec![0xff, 1]));
+    assert_eq!(from_slice::<Bytes>(&bytes_of("92ccff01")), Ok(Bytes::from_static(&[0xff, 1])));
     assert_eq!(from_slice::<u8>(&bytes_of("d30000000000000005")), Ok(5));
     assert_eq!(from_slice::<i64>(&bytes_of("d100c8")), Ok(200));
     assert_eq!(from_slice::<bool>(&bytes_of("01")), Ok(true));
     assert_eq!(from_slice::<f64>(&bytes_of("05")), Ok(5.0));
-    assert_eq!(
-        from_slice::<u8>(&bytes_of("cd0100")),
-        Err(Error::OutOfRange { wanted: "uint8" })
-    );
-    assert_eq!(
-        from_slice::<u64>(&bytes_of("ff")),
-        Err(Error::OutOfRange { wanted: "uint64" })
-    );
+    assert_eq!(from_slice::<u8>(&bytes_of("cd0100")), Err(Error::OutOfRange { wanted: "uint8" }));
+    assert_eq!(from_slice::<u64>(&bytes_of("ff")), Err(Error::OutOfRange { wanted: "uint64" }));
 }
 
 #[test]
 fn text_that_is_not_utf8_is_kept_as_bytes_and_replaced_in_strings() {
-    assert_eq!(
-        from_slice::<serde_json::Value>(&bytes_of("a2ff61")),
-        Ok(serde_json::json!("\u{fffd}a"))
-    );
-    assert_eq!(
-        from_slice::<Bytes>(&bytes_of("a2ff61")),
-        Ok(Bytes::from_static(&[0xff, 0x61]))
-    );
-    assert_eq!(
-        from_slice::<String>(&bytes_of("a2ff61")),
-        Ok("\u{fffd}a".to_owned())
-    );
+    assert_eq!(from_slice::<serde_json::Value>(&bytes_of("a2ff61")), Ok(serde_json::json!("\u{fffd}a")));
+    assert_eq!(from_slice::<Bytes>(&bytes_of("a2ff61")), Ok(Bytes::from_static(&[0xff, 0x61])));
+    assert_eq!(from_slice::<String>(&bytes_of("a2ff61")), Ok("\u{fffd}a".to_owned()));
 }
 
 #[test]
 fn unknown_keys_are_passed_over() {
     let bytes = bytes_of("83a141a178a15893c081a101c70105ff02a142a1ff");
     let inner: Inner = from_slice(&bytes).unwrap();
-    assert_eq!(
-        inner,
-        Inner {
-            a: "x".to_owned(),
-            b: Bytes::from_static(&[0xff])
-        }
-    );
+    assert_eq!(inner, Inner { a: "x".to_owned(), b: Bytes::from_static(&[0xff]) });
 }
 
 #[test]
@@ -255,10 +207,7 @@ fn values_follow_each_other() {
     assert_eq!(decoder.decode::<u8>(), Ok(2));
     assert!(decoder.is_empty());
     assert_eq!(decoder.decode::<u8>(), Err(Error::Truncated));
-    assert_eq!(
-        from_slice::<String>(&buffer),
-        Err(Error::Trailing { at: 4 })
-    );
+    assert_eq!(from_slice::<String>(&buffer), Err(Error::Trailing { at: 4 }));
 }
 
 #[test]
@@ -272,36 +221,18 @@ fn a_raw_value_goes_out_as_it_came_in() {
     // str8 and a wide integer: forms that this encoder never writes.
     let bytes = bytes_of("83a16101a77061796c6f616492d90161d30000000000000005a17a02");
     let carrier: Carrier = from_slice(&bytes).unwrap();
-    assert_eq!(
-        carrier.payload.as_bytes(),
-        bytes_of("92d90161d30000000000000005")
-    );
-    assert_eq!(
-        carrier.payload.decode::<(String, u8)>(),
-        Ok(("a".to_owned(), 5))
-    );
+    assert_eq!(carrier.payload.as_bytes(), bytes_of("92d90161d30000000000000005"));
+    assert_eq!(carrier.payload.decode::<(String, u8)>(), Ok(("a".to_owned(), 5)));
     assert_eq!(to_vec(&carrier).unwrap(), bytes);
-    assert_eq!(
-        RawValue::new(Bytes::from_static(&[1, 2])),
-        Err(Error::Trailing { at: 1 })
-    );
+    assert_eq!(RawValue::new(Bytes::from_static(&[1, 2])), Err(Error::Trailing { at: 1 }));
     assert!(serde_json::to_string(&carrier).is_err());
 }
 
 #[test]
 fn lying_lengths_and_depth_are_refused() {
-    assert_eq!(
-        from_slice::<Vec<u64>>(&bytes_of("ddffffffff00")),
-        Err(Error::Truncated)
-    );
-    assert_eq!(
-        from_slice::<String>(&bytes_of("dbffffffff61")),
-        Err(Error::Truncated)
-    );
-    assert_eq!(
-        from_slice::<BTreeMap<String, u8>>(&bytes_of("dfffffffff61")),
-        Err(Error::Truncated)
-    );
+    assert_eq!(from_slice::<Vec<u64>>(&bytes_of("ddffffffff00")), Err(Error::Truncated));
+    assert_eq!(from_slice::<String>(&bytes_of("dbffffffff61")), Err(Error::Truncated));
+    assert_eq!(from_slice::<BTreeMap<String, u8>>(&bytes_of("dfffffffff61")), Err(Error::Truncated));
     let mut deep = vec![0x91; MAX_DEPTH + 1];
     deep.push(0xc0);
     assert_eq!(from_slice::<serde_json::Value>(&deep), Err(Error::TooDeep));
@@ -310,23 +241,13 @@ fn lying_lengths_and_depth_are_refused() {
     let mut deeper = vec![0x91; 1_000_000];
     deeper.push(0xc0);
     assert_eq!(skip_value(&deeper), Ok(1_000_001));
-    assert_eq!(
-        skip_value(&[0xc1]),
-        Err(Error::Unexpected {
-            marker: 0xc1,
-            wanted: "a value"
-        })
-    );
+    assert_eq!(skip_value(&[0xc1]), Err(Error::Unexpected { marker: 0xc1, wanted: "a value" }));
 }
 
 #[test]
 fn json_values_become_what_go_would_write() {
-    let value: serde_json::Value =
-        serde_json::from_str(r#"{"a":1,"b":-1,"c":1.5,"d":1e3}"#).unwrap();
-    assert_eq!(
-        hex_of(&value),
-        "84a16101a162ffa163cb3ff8000000000000a164cb408f400000000000"
-    );
+    let value: serde_json::Value = serde_json::from_str(r#"{"a":1,"b":-1,"c":1.5,"d":1e3}"#).unwrap();
+    assert_eq!(hex_of(&value), "84a16101a162ffa163cb3ff8000000000000a164cb408f400000000000");
 }
 
 #[test]
@@ -343,10 +264,7 @@ fn an_unannounced_length_is_filled_in() {
         }
     }
     let expect: Vec<u8> = (0..20).collect();
-    assert_eq!(
-        from_slice::<Vec<u8>>(&to_vec(&Unsized).unwrap()),
-        Ok(expect)
-    );
+    assert_eq!(from_slice::<Vec<u8>>(&to_vec(&Unsized).unwrap()), Ok(expect));
 }
 
 proptest! {

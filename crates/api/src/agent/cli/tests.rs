@@ -1,3 +1,5 @@
+//! What the commands that speak to one agent send and print.
+
 use serde_json::Value;
 
 use crate::cli::stand_in::{Reply, StandIn};

@@ -38,25 +38,19 @@ pub(super) fn routes() -> Vec<Route> {
             pattern: "/v1/agent/check/pass/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/pass/", Status::Passing))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/pass/", Status::Passing)),
         },
         Route {
             pattern: "/v1/agent/check/warn/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/warn/", Status::Warning))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/warn/", Status::Warning)),
         },
         Route {
             pattern: "/v1/agent/check/fail/",
             methods: &["PUT"],
             guard: one,
-            handler: |api, req, asker| {
-                Box::pin(heartbeat(api, req, asker, "/v1/agent/check/fail/", Status::Critical))
-            },
+            handler: |api, req, asker| Box::pin(heartbeat(api, req, asker, "/v1/agent/check/fail/", Status::Critical)),
         },
         Route {
             pattern: "/v1/agent/check/update/",
@@ -77,12 +71,12 @@ fn subject<'a>(api: &'a Api, check: &'a HealthCheck) -> Resource<'a> {
 }
 
 async fn list(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
-    let filter = Filtering::of(req, state::health::check_shape())?;
-    let checks: Vec<Arc<HealthCheck>> =
+    let mut checks: Vec<Arc<HealthCheck>> =
         api.agent.with_local(|local| local.checks().map(|local| local.check.clone()).collect());
+    checks.retain(|check| asker.may.allows(Need::read(subject(api, check))));
+    let filter = Filtering::of_rows(req, state::health::check_shape(), !checks.is_empty())?;
     let shown: BTreeMap<&str, &HealthCheck> = checks
         .iter()
-        .filter(|check| asker.may.allows(Need::read(subject(api, check))))
         .filter(|check| filter.keeps(&***check))
         .map(|check| (check.check_id.as_str(), &**check))
         .collect();
@@ -92,10 +86,9 @@ async fn list(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
 async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let body = decode::whole(req).await?;
     let definition: CheckDefinition =
-        decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
-    let name = api.agent.with_local(|local| {
-        local.service(&definition.service_id).map(|local| local.service.service.clone())
-    });
+        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+    let name =
+        api.agent.with_local(|local| local.service(&definition.service_id).map(|local| local.service.service.clone()));
     let resource = match &name {
         Some(name) => Resource::Service(name),
         None => Resource::Node(&api.settings.node_name),
@@ -138,7 +131,7 @@ async fn heartbeat(
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename = "checkUpdate", rename_all = "PascalCase")]
+#[serde(default, rename = "agent.checkUpdate", rename_all = "PascalCase")]
 struct Update {
     status: String,
     output: String,

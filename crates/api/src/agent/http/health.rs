@@ -59,11 +59,7 @@ fn wants_text(req: &Request) -> bool {
 }
 
 fn answer(req: &Request, code: StatusCode, reason: &str, text: &str, json: &impl Serialize) -> Reply {
-    let reply = if wants_text(req) {
-        Reply::bytes("text/plain", text.to_owned().into())
-    } else {
-        Reply::json(json)
-    };
+    let reply = if wants_text(req) { Reply::bytes("text/plain", text.to_owned().into()) } else { Reply::json(json) };
     reply.with_status(code).with_header(REASON, reason)
 }
 

@@ -1,12 +1,15 @@
 //! The members of the gossip pool. Until gossip is built, that is this agent.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use acl::{Need, Resource};
+use filter::Shape::{Int, List, Map, String as Text, Struct, Uint8, Uint16};
+use filter::{Record, Shape, Value};
 use serde::Serialize;
 
 use crate::Api;
-use crate::http::{Asker, Failure, Guard, Reply, Request, Route};
+use crate::http::{Asker, Failure, Filtering, Guard, Reply, Request, Route};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route {
@@ -24,7 +27,7 @@ pub(super) struct Member {
     pub name: String,
     addr: String,
     port: u16,
-    tags: BTreeMap<&'static str, String>,
+    tags: BTreeMap<String, String>,
     status: u8,
     protocol_min: u8,
     protocol_max: u8,
@@ -34,13 +37,55 @@ pub(super) struct Member {
     delegate_cur: u8,
 }
 
+const SHAPE: Shape = Struct(&[
+    ("Name", Text),
+    ("Addr", List(&Uint8)),
+    ("Port", Uint16),
+    ("Tags", Map(&Text)),
+    ("Status", Int),
+    ("ProtocolMin", Uint8),
+    ("ProtocolMax", Uint8),
+    ("ProtocolCur", Uint8),
+    ("DelegateMin", Uint8),
+    ("DelegateMax", Uint8),
+    ("DelegateCur", Uint8),
+]);
+
+impl Record for Member {
+    fn field(&self, name: &str) -> Value<'_> {
+        let narrow = |number: u8| Value::Uint(number.into());
+        match name {
+            "Name" => Value::Str(&self.name),
+            "Addr" => Value::List(Box::new(octets(&self.addr).into_iter().map(narrow))),
+            "Port" => Value::Uint(self.port.into()),
+            "Tags" => Value::Map(&self.tags),
+            "Status" => Value::Int(self.status.into()),
+            "ProtocolMin" => narrow(self.protocol_min),
+            "ProtocolMax" => narrow(self.protocol_max),
+            "ProtocolCur" => narrow(self.protocol_cur),
+            "DelegateMin" => narrow(self.delegate_min),
+            "DelegateMax" => narrow(self.delegate_max),
+            "DelegateCur" => narrow(self.delegate_cur),
+            _ => Value::Nil,
+        }
+    }
+}
+
+fn octets(address: &str) -> Vec<u8> {
+    match address.parse() {
+        Ok(IpAddr::V4(ip)) => ip.octets().to_vec(),
+        Ok(IpAddr::V6(ip)) => ip.octets().to_vec(),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// A member that is up.
 const ALIVE: u8 = 1;
 
 /// This agent as a member of the LAN pool, or of the WAN pool.
 pub(super) fn own(api: &Api, wan: bool) -> Member {
     let settings = &api.settings;
-    let mut tags = BTreeMap::from([
+    let tags = [
         ("acls", "0".to_owned()),
         ("build", format!("{}:", settings.version)),
         ("dc", settings.datacenter.clone()),
@@ -54,10 +99,11 @@ pub(super) fn own(api: &Api, wan: bool) -> Member {
         ("vsn", "2".to_owned()),
         ("vsn_max", "3".to_owned()),
         ("vsn_min", "2".to_owned()),
-    ]);
+    ];
+    let mut tags: BTreeMap<String, String> = tags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     match settings.serf_wan_port {
         Some(port) if !wan => {
-            tags.insert("wan_join_port", port.to_string());
+            tags.insert("wan_join_port".to_owned(), port.to_string());
         }
         _ => {}
     }
@@ -80,14 +126,16 @@ async fn members(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, F
     // Compat: here the flag needs a value.
     let wan = req.filled("wan").is_some();
     match req.filled("segment") {
-        Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
         None | Some("_all") => {}
+        Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
         Some(_) => {
             return Err(Failure::internal("Network segments are not supported in this version of Consul"));
         }
     }
+    let filter = Filtering::of(req, &SHAPE)?;
     let members: Vec<Member> = std::iter::once(own(api, wan))
         .filter(|_| !wan || api.settings.serf_wan_port.is_some())
+        .filter(|member| filter.keeps(member))
         .filter(|member| asker.may.allows(Need::read(Resource::Node(&member.name))))
         .collect();
     Ok(Reply::json(&members))

@@ -3,6 +3,7 @@
 mod check;
 mod health;
 mod members;
+mod observe;
 mod process;
 mod service;
 mod shown;
@@ -12,6 +13,7 @@ use crate::http::Route;
 /// The routes of this concept.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    let parts = [check::routes(), health::routes(), members::routes(), process::routes(), service::routes()];
+    let parts =
+        [check::routes(), health::routes(), members::routes(), observe::routes(), process::routes(), service::routes()];
     parts.into_iter().flatten().collect()
 }

@@ -198,12 +198,7 @@ struct Version<'a> {
 
 async fn version(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     let settings = &api.settings;
-    Ok(Reply::json(&Version {
-        sha: "",
-        build_date: &settings.build_date,
-        human_version: &settings.version,
-        fips: "",
-    }))
+    Ok(Reply::json(&Version { sha: "", build_date: &settings.build_date, human_version: &settings.version, fips: "" }))
 }
 
 /// `?enable`, which maintenance routes need.

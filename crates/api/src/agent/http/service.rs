@@ -54,8 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn list(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
     let filter = Filtering::of(req, state::catalog::node_service_shape())?;
-    let services: Vec<_> =
-        api.agent.with_local(|local| local.services().map(|local| local.service.clone()).collect());
+    let services: Vec<_> = api.agent.with_local(|local| local.services().map(|local| local.service.clone()).collect());
     let shown: BTreeMap<&str, AgentService<'_>> = services
         .iter()
         .filter(|service| asker.may.allows(Need::read(Resource::Service(&service.service))))
@@ -85,8 +84,8 @@ async fn show(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
         asker.may.require(Need::read(Resource::Service(&service.service)))?;
         let mut shown = AgentService::new(&service, &api.settings.datacenter);
         let hash = content_hash(&shown);
-        let timed_out = known.as_ref() == Some(&hash)
-            && tokio::time::timeout_at(deadline, versions.changed()).await.is_err();
+        let timed_out =
+            known.as_ref() == Some(&hash) && tokio::time::timeout_at(deadline, versions.changed()).await.is_err();
         if known.as_ref() == Some(&hash) && !timed_out {
             continue;
         }
@@ -107,9 +106,13 @@ async fn register(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, 
     let replace = matches!(req.param("replace-existing-checks"), Some("" | "true"));
     let body = decode::whole(req).await?;
     let definition: ServiceDefinition =
-        decode::aliased(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
+        decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     definition.validate()?;
     asker.may.require(Need::write(Resource::Service(&definition.name)))?;
+    if let Some(sidecar) = definition.sidecar()? {
+        asker.may.require(Need::write(Resource::Service(&sidecar.service.service)))?;
+        asker.may.require(Need::write(Resource::Service(&sidecar.service.proxy.destination_service_name)))?;
+    }
     let id = definition.node_service().id;
     let existing = api.agent.with_local(|local| local.service(&id).map(|local| local.service.service.clone()));
     if let Some(existing) = existing {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use state::catalog::{Locality, NodeService, Proxy, ServiceAddress, ServiceConnect, Weights};
+use state::catalog::{
+    AccessLogs, Expose, Locality, MeshGateway, NodeService, Proxy, ServiceAddress, ServiceConnect, TransparentProxy,
+    Upstream, Weights,
+};
 use state::health::HealthCheck;
 
 /// `api.AgentService`.
@@ -28,12 +31,12 @@ pub(super) struct AgentService<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy: Option<&'a Proxy>,
+    proxy: Option<ShownProxy<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connect: Option<&'a ServiceConnect>,
+    datacenter: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     locality: Option<&'a Locality>,
-    datacenter: &'a str,
 }
 
 static NO_META: BTreeMap<String, String> = BTreeMap::new();
@@ -50,13 +53,114 @@ impl<'a> AgentService<'a> {
             address: &service.address,
             socket_path: &service.socket_path,
             tagged_addresses: service.tagged_addresses.as_ref().filter(|addresses| !addresses.is_empty()),
-            weights: service.weights.clone().unwrap_or(Weights { passing: 1, warning: 1 }),
+            weights: service.weights.as_ref().map_or(Weights { passing: 1, warning: 1 }, |weights| Weights {
+                // Compat: what passes for nothing is shown as one.
+                passing: if weights.passing > 0 { weights.passing } else { 1 },
+                warning: weights.warning,
+            }),
             enable_tag_override: service.enable_tag_override,
             content_hash: None,
-            proxy: (!service.kind.is_empty()).then_some(&service.proxy),
+            proxy: (!service.kind.is_empty()).then(|| ShownProxy::new(&service.proxy)),
             connect: service.connect.native.then_some(&service.connect),
             locality: service.locality.as_ref(),
             datacenter,
+        }
+    }
+}
+
+/// `api.AgentServiceConnectProxyConfig`: like the catalog's, but what is empty is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownProxy<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    envoy_extensions: &'a [serde_json::Value],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    destination_service_name: &'a str,
+    #[serde(rename = "DestinationServiceID", skip_serializing_if = "str::is_empty")]
+    destination_service_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_service_address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_service_port: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_service_socket_path: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transparent_proxy: Option<&'a TransparentProxy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<ShownUpstream<'a>>,
+    mesh_gateway: &'a MeshGateway,
+    expose: &'a Expose,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_logs: Option<&'a AccessLogs>,
+}
+
+impl<'a> ShownProxy<'a> {
+    fn new(proxy: &'a Proxy) -> Self {
+        ShownProxy {
+            envoy_extensions: &proxy.envoy_extensions,
+            destination_service_name: &proxy.destination_service_name,
+            destination_service_id: &proxy.destination_service_id,
+            local_service_address: &proxy.local_service_address,
+            local_service_port: Some(proxy.local_service_port).filter(|port| *port != 0),
+            local_service_socket_path: &proxy.local_service_socket_path,
+            mode: &proxy.mode,
+            transparent_proxy: Some(&proxy.transparent_proxy).filter(|proxy| **proxy != TransparentProxy::default()),
+            config: proxy.config.as_ref().filter(|config| !config.is_empty()),
+            upstreams: proxy.upstreams.iter().map(ShownUpstream::new).collect(),
+            mesh_gateway: &proxy.mesh_gateway,
+            expose: &proxy.expose,
+            access_logs: Some(&proxy.access_logs).filter(|logs| **logs != AccessLogs::default()),
+        }
+    }
+}
+
+/// `api.Upstream`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownUpstream<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    destination_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    destination_partition: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    destination_namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    destination_peer: &'a str,
+    destination_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    datacenter: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_bind_address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_bind_port: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_bind_socket_path: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    local_bind_socket_mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    mesh_gateway: &'a MeshGateway,
+}
+
+impl<'a> ShownUpstream<'a> {
+    fn new(upstream: &'a Upstream) -> Self {
+        ShownUpstream {
+            destination_type: &upstream.destination_type,
+            destination_partition: &upstream.destination_partition,
+            destination_namespace: &upstream.destination_namespace,
+            destination_peer: &upstream.destination_peer,
+            destination_name: &upstream.destination_name,
+            datacenter: &upstream.datacenter,
+            local_bind_address: &upstream.local_bind_address,
+            local_bind_port: Some(upstream.local_bind_port).filter(|port| *port != 0),
+            local_bind_socket_path: &upstream.local_bind_socket_path,
+            local_bind_socket_mode: &upstream.local_bind_socket_mode,
+            config: upstream.config.as_ref().filter(|config| !config.is_empty()),
+            mesh_gateway: &upstream.mesh_gateway,
         }
     }
 }

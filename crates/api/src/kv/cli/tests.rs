@@ -1,3 +1,5 @@
+//! What the `kv` commands send and print.
+
 use crate::cli::stand_in::{Reply, StandIn};
 use crate::kv::cli::joined;
 

@@ -1,3 +1,5 @@
+//! What the `operator` commands send and print.
+
 use serde_json::Value;
 
 use crate::cli::stand_in::{Reply, StandIn};

@@ -1,3 +1,5 @@
+//! Archives are saved verified, restored whole, and inspected in the reference's words.
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -1,0 +1,42 @@
+//! What is fuzzed: each target takes any bytes and says by a panic that a promise was broken.
+//!
+//! `fuzz/` runs the targets under cargo-fuzz, as long as one likes; `tests/targets.rs` runs each over its seeds and
+//! mutations of them on every test run, so that the targets cannot rot. A target is more than "does not crash" where
+//! it can be: what was decoded is encoded and decoded again, what is applied twice comes to the same.
+//!
+//! Always true: a target depends on its input alone; it opens nothing and starts nothing.
+
+mod bodies;
+mod commands;
+mod configuration;
+mod names;
+mod texts;
+mod world;
+
+pub use commands::command_seeds;
+
+/// A target: the name of its file in `fuzz/fuzz_targets` and of its seeds' directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "config_files", run: config_files },
+    Target { name: "dns_packets", run: dns_packets },
+    Target { name: "filters", run: filters },
+    Target { name: "go_texts", run: go_texts },
+    Target { name: "hcl_texts", run: hcl_texts },
+    Target { name: "json_bodies", run: json_bodies },
+    Target { name: "log_entries", run: log_entries },
+    Target { name: "msgpack_values", run: msgpack_values },
+    Target { name: "snapshot_archives", run: snapshot_archives },
+];
+
+pub use bodies::json_bodies;
+pub use commands::{log_entries, msgpack_values, snapshot_archives};
+pub use configuration::{config_files, hcl_texts};
+pub use names::dns_packets;
+pub use texts::{filters, go_texts};
