@@ -440,33 +440,44 @@ impl EventPayload {
     /// Unlike everything else, events are written in the later msgpack dialect, which tells text from bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let optional = [("nf", &self.node_filter), ("sf", &self.service_filter), ("tf", &self.tag_filter)]
-            .map(|(key, text)| (key, (!text.is_empty()).then_some(text.as_str())));
-        let present = optional.iter().filter(|(_, text)| text.is_some()).count();
-        let fields = 3 + usize::from(!self.payload.is_empty()) + present;
-        let mut out = vec![0x80 | u8::try_from(fields).expect("there are at most seven")];
-        let mut filter = |out: &mut Vec<u8>, wanted: &str| {
-            for (key, text) in optional {
-                if let (true, Some(text)) = (key == wanted, text) {
-                    put_text(out, key);
-                    put_text(out, text);
-                }
+        // In the order of the keys.
+        let fields = [
+            ("ID", Field::Text(&self.id)),
+            ("n", Field::Text(&self.name)),
+            ("nf", Field::Optional(&self.node_filter)),
+            ("p", Field::Payload(&self.payload)),
+            ("sf", Field::Optional(&self.service_filter)),
+            ("tf", Field::Optional(&self.tag_filter)),
+            ("v", Field::Number(self.version)),
+        ];
+        let present: Vec<_> = fields.into_iter().filter(|(_, field)| !field.is_left_out()).collect();
+        let mut out = vec![0x80 | u8::try_from(present.len()).expect("there are seven at most")];
+        for (key, field) in present {
+            put_text(&mut out, key);
+            match field {
+                Field::Text(text) | Field::Optional(text) => put_text(&mut out, text),
+                Field::Payload(bytes) => put_bytes(&mut out, bytes),
+                Field::Number(number) => msgpack::write_to(&mut out, &number).expect("a number can be written"),
             }
-        };
-        put_text(&mut out, "ID");
-        put_text(&mut out, &self.id);
-        put_text(&mut out, "n");
-        put_text(&mut out, &self.name);
-        filter(&mut out, "nf");
-        if !self.payload.is_empty() {
-            put_text(&mut out, "p");
-            put_bytes(&mut out, &self.payload);
         }
-        filter(&mut out, "sf");
-        filter(&mut out, "tf");
-        put_text(&mut out, "v");
-        msgpack::write_to(&mut out, &self.version).expect("a number can be written");
         out.into()
+    }
+}
+
+enum Field<'e> {
+    Text(&'e str),
+    Optional(&'e str),
+    Payload(&'e [u8]),
+    Number(u64),
+}
+
+impl Field<'_> {
+    fn is_left_out(&self) -> bool {
+        match self {
+            Field::Optional(text) => text.is_empty(),
+            Field::Payload(bytes) => bytes.is_empty(),
+            Field::Text(_) | Field::Number(_) => false,
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 //! changes of the keyring.
 
 use bytes::Bytes;
-use wire::base64;
 
 use super::event::{AskedId, QueryEvent};
 use super::key::{KeyOperation, truncated};
@@ -10,6 +9,7 @@ use super::message::{ConflictMember, KeyResponse, Message};
 use super::pool::Pool;
 use super::{KeyringChange, Output};
 use crate::io::{Level, Now};
+use crate::keyring::{Key, Keyring, KeyringError};
 
 /// What their names begin with.
 pub(super) const PREFIX: &str = "_serf_";
@@ -72,11 +72,12 @@ impl Pool {
             return;
         };
         let (heard, done, failed) = match operation {
-            KeyOperation::Install => ("install-key", keyring.install(&key), "install key"),
-            KeyOperation::Use => ("use-key", keyring.make_primary(&key), "change primary key"),
-            KeyOperation::Remove => ("remove-key", keyring.remove(&key), "remove key"),
+            KeyOperation::Install => ("install-key", install(keyring, &key), "install key"),
+            KeyOperation::Use => ("use-key", make_primary(keyring, &key), "change primary key"),
+            KeyOperation::Remove => ("remove-key", remove(keyring, &key), "remove key"),
             KeyOperation::List => return,
         };
+        let changed = keyring.clone();
         self.log(Level::Info, format!("serf: Received {heard} query"));
         match done {
             Ok(()) => {
@@ -86,11 +87,11 @@ impl Pool {
                     self.unkept.pop_first();
                 }
                 self.unkept.insert(change, query.asked);
-                self.out.push(Output::KeyringChanged { change });
+                self.out.push(Output::KeyringChanged { change, keyring: changed });
             }
             Err(why) => {
                 self.log(Level::Error, format!("serf: Failed to {failed}: {why}"));
-                self.answer_key(now, query.asked, refused(why));
+                self.answer_key(now, query.asked, refused(why.to_string()));
             }
         }
     }
@@ -117,8 +118,8 @@ impl Pool {
             self.answer_key(now, asked, KeyResponse { message: why.to_owned(), ..KeyResponse::default() });
             return;
         };
-        let keys: Vec<String> = keyring.keys().map(base64::encode).collect();
-        let primary_key = base64::encode(keyring.primary());
+        let keys: Vec<String> = keyring.keys().iter().map(Key::to_base64).collect();
+        let primary_key = keyring.primary().to_base64();
         self.log(Level::Info, "serf: Received list-keys query".to_owned());
         let limit = self.config.query_response_size_limit;
         let all = keys.len();
@@ -154,5 +155,22 @@ impl Pool {
         if let Err(error) = self.respond(now, asked, payload) {
             self.complain(now, Level::Error, || format!("serf: Failed to respond to {what}: {error}"));
         }
+    }
+}
+
+fn install(keyring: &mut Keyring, key: &[u8]) -> Result<(), KeyringError> {
+    keyring.install(Key::new(key)?)
+}
+
+/// Compat: what cannot be a key is a key that is not there.
+fn make_primary(keyring: &mut Keyring, key: &[u8]) -> Result<(), KeyringError> {
+    keyring.use_key(&Key::new(key).map_err(|_| KeyringError::Unknown)?)
+}
+
+fn remove(keyring: &mut Keyring, key: &[u8]) -> Result<(), KeyringError> {
+    match Key::new(key) {
+        Ok(key) => keyring.remove(&key),
+        // Compat: removing what is not there succeeds.
+        Err(_) => Ok(()),
     }
 }

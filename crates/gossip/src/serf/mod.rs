@@ -1,4 +1,15 @@
 //! Serf: what members say of themselves, who means to leave, events and queries, over memberlist.
+//!
+//! [`Serf`] is handed time and what arrived, and gives what is to be done ([`Output`]). Whoever drives it carries out
+//! what is memberlist's, writes the snapshot and the keyring, and tells the agent its [`Event`]s.
+//!
+//! Reading order: `message`, `lamport`, `member`, `roster` (who is here, who meant to leave), `events` (what was seen),
+//! `broadcast` (what is passed on), `pool` (all of it together), `query`, `internal` and `key`, `machine` (with
+//! memberlist), `snapshot`; `consul` for what Consul puts on top.
+//!
+//! Always true: the three Lamport clocks never run backwards; what is told once is not told again; nothing that others
+//! send makes a table or queue grow past its named bound.
+//! Not here: sockets and files (`net`), what members and events mean (`agent`).
 
 mod broadcast;
 mod coalesce;
@@ -10,6 +21,7 @@ mod events;
 mod internal;
 mod key;
 pub mod lamport;
+mod machine;
 pub mod member;
 pub mod message;
 mod pool;
@@ -24,11 +36,14 @@ pub use self::coalesce::Window;
 pub use self::config::Config;
 pub use self::event::{AskedId, Event, MemberEvent, MemberEventKind, QueryEvent, QueryId, UserEvent};
 pub use self::key::{KeyAnswer, KeyOperation};
+pub use self::machine::{PROTOCOL_MAX, PROTOCOL_MIN, Serf, Setup};
 use self::member::Member;
 pub use self::pool::Standing;
 pub use self::query::{QueryError, QueryParams, RespondError};
 use self::snapshot::SnapshotWrite;
 use crate::io;
+use crate::keyring::Keyring;
+use crate::memberlist::Joined;
 
 /// Who may be in the pool.
 pub trait Admission: Send {
@@ -44,14 +59,6 @@ impl Admission for Open {
     fn admit(&self, _members: &[Member]) -> Result<(), String> {
         Ok(())
     }
-}
-
-pub(crate) trait PoolKeyring: Send {
-    fn install(&mut self, key: &[u8]) -> Result<(), String>;
-    fn make_primary(&mut self, key: &[u8]) -> Result<(), String>;
-    fn remove(&mut self, key: &[u8]) -> Result<(), String>;
-    fn keys(&self) -> Box<dyn Iterator<Item = &[u8]> + '_>;
-    fn primary(&self) -> &[u8];
 }
 
 /// A change of the keyring that whoever drives Serf is to keep.
@@ -73,7 +80,13 @@ pub enum Output {
     Snapshot(SnapshotWrite),
     /// The keyring is another now: use it for what is sent from here on, write it to its file, then say so with
     /// [`Serf::keyring_kept`]; only then whoever asked for the change is answered.
-    KeyringChanged { change: KeyringChange },
+    KeyringChanged { change: KeyringChange, keyring: Keyring },
+    /// A join is over.
+    Joined { join: JoinId, joined: Joined },
+    /// A removal was passed on to the others, or not in time.
+    Broadcast { broadcast: BroadcastId, in_time: bool },
+    /// A leave is over: this member may stop.
+    Left,
     /// Somebody acknowledges a query of ours.
     Acked { query: QueryId, from: String },
     /// Somebody answers a query of ours.

@@ -24,9 +24,11 @@ use super::message::{Join, Leave, Message, PushPull, UserEventMessage};
 use super::query::{Asked, Running};
 use super::roster::{LeaveIntent, Roster};
 use super::snapshot::{Recorder, Replayed, SnapshotWrite};
-use super::{Admission, KeyringChange, Output, PoolKeyring, internal};
+use super::{Admission, KeyringChange, Output, internal};
+use crate::coordinate::Rejected;
 use crate::delegate::{Delegate, Node};
 use crate::io::{self, Level, Now, Peer};
+use crate::keyring::Keyring;
 
 /// Memberlist's type byte of a message for the layer above.
 const USER_MESSAGE: u8 = 8;
@@ -74,7 +76,7 @@ pub(super) struct Pool {
     pub(super) finished: Vec<BroadcastId>,
     pub(super) running: BTreeMap<LamportTime, Running>,
     pub(super) asked: BTreeMap<AskedId, Asked>,
-    pub(super) keyring: Option<Box<dyn PoolKeyring>>,
+    pub(super) keyring: Option<Keyring>,
     /// Changes of the keyring that are not in its file yet, and who waits for them.
     pub(super) unkept: BTreeMap<KeyringChange, AskedId>,
     pub(super) coordinates: Option<Coordinates>,
@@ -116,7 +118,7 @@ impl Pool {
     pub(super) fn new(
         config: Config,
         admission: Box<dyn Admission>,
-        keyring: Option<Box<dyn PoolKeyring>>,
+        keyring: Option<Keyring>,
         pace: GossipPace,
         seed: u64,
         now: Now,
@@ -724,11 +726,13 @@ impl Delegate for Pool {
         match coordinates.observe(&node.name, rtt, payload) {
             Ok(None) => {}
             Ok(Some(moved_ms)) => self.sample("serf.coordinate.adjustment-ms", moved_ms),
-            Err(super::coordinates::Refused::Update(why)) => {
+            Err(why @ (Rejected::Version(_) | Rejected::Malformed(_))) => {
+                self.complain(now, Level::Error, || format!("serf: {why}"));
+            }
+            Err(why) => {
                 self.count("serf.coordinate.rejected", 1);
                 self.complain(now, Level::Debug, || format!("serf: Rejected coordinate from {}: {why}", node.name));
             }
-            Err(super::coordinates::Refused::Payload(why)) => self.complain(now, Level::Error, || why),
         }
     }
 }

@@ -9,12 +9,13 @@ use proptest::prelude::{any, proptest};
 use super::{GossipPace, Outbound, Pool, Standing};
 use crate::delegate::{Delegate as _, Node, NodeState};
 use crate::io::{self, Level, Now};
+use crate::keyring::{Key, Keyring};
 use crate::serf::event::{Event, MemberEventKind, QueryEvent};
 use crate::serf::lamport::LamportTime;
 use crate::serf::member::{Member, MemberStatus, Tags, encode_tags};
 use crate::serf::message::{
-    EventsAt, FLAG_ACK, FLAG_NO_BROADCAST, Filter, Join, Leave, Message, PastEvent, PushPull, QueryMessage,
-    QueryResponseMessage, Relay, UserEventMessage,
+    EventsAt, FLAG_ACK, FLAG_NO_BROADCAST, Filter, Join, KeyRequest, KeyResponse, Leave, Message, PastEvent, PushPull,
+    QueryMessage, QueryResponseMessage, Relay, UserEventMessage,
 };
 use crate::serf::query::{Purpose, QueryError, QueryParams, RespondError};
 use crate::serf::snapshot::{Replayed, SnapshotWrite};
@@ -491,6 +492,83 @@ fn without_a_keyring_key_queries_are_refused() {
     assert_eq!(response(&outputs), "Keyring is empty (encryption not enabled)");
     let outputs = hear(&mut pool, &Message::Query(query(7, "_serf_use-key")));
     assert_eq!(response(&outputs), "");
+}
+
+fn with_key(pool: &mut Pool, key: u8) {
+    pool.keyring = Some(Keyring::new(Key::new(&[key; 16]).unwrap()));
+}
+
+/// What is answered to a key query.
+fn key_answer(outputs: &[Output]) -> Option<KeyResponse> {
+    sent(outputs).into_iter().find_map(|(_, message)| match message {
+        Message::QueryResponse(response) => match Message::decode(&response.payload) {
+            Ok(Message::KeyResponse(response)) => Some(response),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn key_query(pool: &mut Pool, name: &str, key: &[u8]) -> Vec<Output> {
+    let time = pool.queries.clock.time();
+    let payload = Message::KeyRequest(KeyRequest { key: Bytes::copy_from_slice(key) }).encode();
+    hear(pool, &Message::Query(QueryMessage { payload, time, ..query(0, name) }))
+}
+
+/// Keeps a changed keyring, or fails to; and what is answered.
+fn kept(pool: &mut Pool, outputs: &[Output], result: Result<(), String>) -> KeyResponse {
+    assert_eq!(key_answer(outputs), None, "answered before it was kept");
+    let change = outputs.iter().find_map(|output| match output {
+        Output::KeyringChanged { change, .. } => Some(*change),
+        _ => None,
+    });
+    pool.keyring_kept(S, change.unwrap(), result);
+    key_answer(&std::mem::take(&mut pool.out)).unwrap()
+}
+
+#[test]
+fn keys_are_changed_and_answered_once_they_are_kept() {
+    let mut pool = pool();
+    with_key(&mut pool, 1);
+    let outputs = key_query(&mut pool, "_serf_install-key", &[2; 16]);
+    assert!(kept(&mut pool, &outputs, Ok(())).result);
+    let outputs = key_query(&mut pool, "_serf_use-key", &[2; 16]);
+    assert!(kept(&mut pool, &outputs, Ok(())).result);
+    assert_eq!(pool.keyring.as_ref().unwrap().primary().as_bytes(), [2; 16]);
+    let outputs = key_query(&mut pool, "_serf_list-keys", &[]);
+    let listed = key_answer(&outputs).unwrap();
+    assert_eq!((listed.result, listed.keys.len()), (true, 2));
+    assert_eq!(listed.primary_key, "AgICAgICAgICAgICAgICAg==");
+    let outputs = key_query(&mut pool, "_serf_remove-key", &[1; 16]);
+    let failed = kept(&mut pool, &outputs, Err("disk full".into()));
+    assert_eq!((failed.result, failed.message.as_str()), (false, "disk full"));
+    assert_eq!(pool.keyring.as_ref().unwrap().keys().len(), 1);
+}
+
+#[test]
+fn keys_that_make_no_sense_are_refused() {
+    let mut pool = pool();
+    with_key(&mut pool, 1);
+    let refused = |pool: &mut Pool, name: &str, key: &[u8]| key_answer(&key_query(pool, name, key)).unwrap().message;
+    assert_eq!(refused(&mut pool, "_serf_install-key", &[2; 5]), "key size must be 16, 24 or 32 bytes");
+    let unknown = refused(&mut pool, "_serf_use-key", &[2; 16]);
+    assert!(unknown.ends_with("equested key is not in the keyring"), "{unknown}");
+    assert_eq!(refused(&mut pool, "_serf_use-key", &[2; 5]), unknown);
+    let primary = refused(&mut pool, "_serf_remove-key", &[1; 16]);
+    assert!(primary.ends_with("emoving the primary key is not allowed"), "{primary}");
+}
+
+#[test]
+fn a_list_of_keys_that_does_not_fit_is_cut() {
+    let mut pool = pool();
+    with_key(&mut pool, 0);
+    for key in 1..40 {
+        pool.keyring.as_mut().unwrap().install(Key::new(&[key; 32]).unwrap()).unwrap();
+    }
+    let listed = key_answer(&key_query(&mut pool, "_serf_list-keys", &[])).unwrap();
+    assert!(listed.result && listed.keys.len() > 10 && listed.keys.len() < 40);
+    let shown = listed.keys.len();
+    assert_eq!(listed.message, format!("truncated key list response, showing first {shown} of 40 keys"));
 }
 
 #[test]
