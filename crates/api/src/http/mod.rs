@@ -60,14 +60,14 @@ pub async fn answer(
     if let Some(clean) = clean {
         return encode::redirect(StatusCode::TEMPORARY_REDIRECT, &head.method, &clean, head.uri.query());
     }
-    let Some(route) = api.routes.find(&path) else {
+    let Some(measured) = api.routes.find(&path) else {
         return encode::unrouted(api, &head.method, &path);
     };
+    let route = &measured.route;
     let is_gzip = encode::accepts_gzip(&head.headers);
     let started = std::time::Instant::now();
     let method = head.method.clone();
-    drop(path);
-    let (mut result, pretty) = match Request::new(head, remote, body) {
+    let (mut result, pretty) = match Request::new(head, path, remote, body) {
         Err(request::BadQuery) => (Err(Failure::internal("")), false),
         Ok(mut req) => {
             let pretty = req.has("pretty");
@@ -77,8 +77,7 @@ pub async fn answer(
     if let Ok(reply) = &mut result {
         common_headers(api, &mut reply.headers);
     }
-    metrics::histogram!("consul.api.http", "method" => method.to_string(), "path" => label(route.pattern))
-        .record(started.elapsed().as_secs_f64() * 1000.0);
+    measured.took(&method, started.elapsed());
     match result {
         Ok(reply) => finish(api, reply, pretty, is_gzip),
         Err(failure) => {
@@ -156,11 +155,6 @@ fn common_headers(api: &Api, headers: &mut http::HeaderMap) {
     for (name, value) in &api.settings.response_headers {
         headers.insert(name.clone(), value.clone());
     }
-}
-
-/// The metric label of a route: its pattern with `_` for `/`.
-fn label(pattern: &str) -> String {
-    pattern.trim_start_matches('/').replace('/', "_")
 }
 
 /// An IP network such as `10.0.0.0/8`.

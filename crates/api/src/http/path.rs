@@ -4,6 +4,13 @@
 /// the path is canonical already.
 #[must_use]
 pub fn cleaned(path: &str) -> Option<String> {
+    // Nearly all paths are clean, which is seen without building anything.
+    if let Some(rest) = path.strip_prefix('/') {
+        let inner = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.is_empty() || inner.split('/').all(|segment| !matches!(segment, "" | "." | "..")) {
+            return None;
+        }
+    }
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {

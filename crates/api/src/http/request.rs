@@ -52,15 +52,19 @@ pub struct Request {
 pub struct BadQuery;
 
 impl Request {
-    /// Parses the head; the body stays on the network.
+    /// Parses the head, whose path was decoded before; the body stays on the network.
     ///
     /// What is looked at later is copied, and the head given back: a parked request must not keep the
     /// connection's read buffer alive.
-    pub fn new(head: http::request::Parts, remote: Option<SocketAddr>, body: Incoming) -> Result<Self, BadQuery> {
+    pub fn new(
+        head: http::request::Parts,
+        path: String,
+        remote: Option<SocketAddr>,
+        body: Incoming,
+    ) -> Result<Self, BadQuery> {
         let method = head.method;
         let raw_query = head.uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
-        let path = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
         let headers =
             LOOKED_AT.iter().filter_map(|name| Some((*name, head.headers.get(*name)?.to_str().ok()?.into()))).collect();
         Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })

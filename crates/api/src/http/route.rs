@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use acl::{Access, Authorizer, Need, Resource};
+use http::Method;
+use metrics::{Histogram, histogram};
 
 use super::{Failure, Reply, Request};
 use crate::Api;
@@ -63,40 +67,71 @@ impl Guard {
     }
 }
 
+/// How long the answers of a route took, by method.
+#[derive(Default)]
+struct Timings([OnceLock<Histogram>; METHODS.len()]);
+
+/// The methods whose measures are kept at hand; finding them by name costs more than taking them.
+const METHODS: [Method; 4] = [Method::GET, Method::PUT, Method::DELETE, Method::POST];
+
+/// A route with its measures.
+pub struct Measured {
+    pub route: Route,
+    timings: Timings,
+}
+
+impl Measured {
+    /// Takes note of an answer.
+    pub fn took(&self, method: &Method, span: Duration) {
+        let named =
+            || histogram!("consul.api.http", "method" => method.to_string(), "path" => label(self.route.pattern));
+        let millis = span.as_secs_f64() * 1000.0;
+        match METHODS.iter().position(|known| known == method) {
+            Some(at) => self.timings.0[at].get_or_init(named).record(millis),
+            None => named().record(millis),
+        }
+    }
+}
+
+/// The metric label of a route: its pattern with `_` for `/`.
+fn label(pattern: &str) -> String {
+    pattern.trim_start_matches('/').replace('/', "_")
+}
+
 /// All routes, found by path: an exact pattern wins, else the longest prefix.
 pub struct Routes {
-    exact: HashMap<&'static str, Route>,
-    prefixes: Vec<Route>,
+    exact: HashMap<&'static str, Measured>,
+    prefixes: Vec<Measured>,
 }
 
 impl Routes {
     /// Orders the table for look-up. Patterns are unique.
     #[must_use]
     pub fn new(routes: Vec<Route>) -> Self {
-        let (mut prefixes, exact): (Vec<_>, Vec<_>) =
-            routes.into_iter().partition(|route| route.pattern.ends_with('/'));
-        prefixes.sort_by_key(|route| std::cmp::Reverse(route.pattern.len()));
+        let measured = routes.into_iter().map(|route| Measured { route, timings: Timings::default() });
+        let (mut prefixes, exact): (Vec<_>, Vec<_>) = measured.partition(|known| known.route.pattern.ends_with('/'));
+        prefixes.sort_by_key(|known| std::cmp::Reverse(known.route.pattern.len()));
         let count = exact.len();
-        let exact: HashMap<_, _> = exact.into_iter().map(|route| (route.pattern, route)).collect();
+        let exact: HashMap<_, _> = exact.into_iter().map(|known| (known.route.pattern, known)).collect();
         assert_eq!(count, exact.len(), "two routes share a pattern");
         Routes { exact, prefixes }
     }
 
     /// The route of a canonical path.
     #[must_use]
-    pub fn find(&self, path: &str) -> Option<&Route> {
-        self.exact.get(path).or_else(|| self.prefixes.iter().find(|route| path.starts_with(route.pattern)))
+    pub fn find(&self, path: &str) -> Option<&Measured> {
+        self.exact.get(path).or_else(|| self.prefixes.iter().find(|known| path.starts_with(known.route.pattern)))
     }
 
     /// Whether `path` is a route only with a slash behind it (answered with a redirect).
     #[must_use]
     pub fn lacks_slash(&self, path: &str) -> bool {
         !self.exact.contains_key(path)
-            && self.prefixes.iter().any(|route| route.pattern.strip_suffix('/') == Some(path))
+            && self.prefixes.iter().any(|known| known.route.pattern.strip_suffix('/') == Some(path))
     }
 
     /// Every route, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.exact.values().chain(&self.prefixes)
+        self.exact.values().chain(&self.prefixes).map(|known| &known.route)
     }
 }
