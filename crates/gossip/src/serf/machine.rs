@@ -211,8 +211,10 @@ impl Serf {
     /// Says that `node` leaves. Nobody need be told if nobody else is there.
     fn announce_leave(&mut self, now: Now, node: String, prune: bool) -> Option<BroadcastId> {
         let leave = Leave { time: self.pool.clock.stamp(), node, prune };
+        // The reference looks afterwards, and so never tells the only other member that it is taken for leaving.
+        let heard_by_others = self.pool.roster.any_alive_but(&self.pool.config.name);
         self.pool.leave_heard(now, &leave);
-        if !self.pool.roster.any_alive_but(&self.pool.config.name) {
+        if !heard_by_others {
             return None;
         }
         let broadcast = BroadcastId(self.pool.next_id());
