@@ -47,6 +47,12 @@ impl Default for Network {
 }
 
 impl Network {
+    /// One that loses packets, and is good otherwise.
+    #[must_use]
+    pub fn losing(loss: f64) -> Network {
+        Network { loss, ..Network::default() }
+    }
+
     /// One that loses, doubles and delays.
     #[must_use]
     pub fn bad(loss: f64) -> Network {

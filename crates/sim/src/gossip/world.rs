@@ -3,7 +3,7 @@
 //! Always true: events happen in the order of their times, those of one time in the order in which they were caused; a
 //! run depends on its seed and on what the test does to it, on nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct World {
     caused: u64,
     streams: BTreeMap<StreamId, OpenStream>,
     /// Exchanges whose end was not told yet.
-    exchanges: BTreeMap<(Place, u32, ExchangeId), bool>,
+    exchanges: BTreeSet<(Place, u32, ExchangeId)>,
     /// Packets sent, and their bytes.
     pub packets: u64,
     pub bytes: u64,
@@ -125,7 +125,7 @@ impl World {
             events: BTreeMap::new(),
             caused: 0,
             streams: BTreeMap::new(),
-            exchanges: BTreeMap::new(),
+            exchanges: BTreeSet::new(),
             packets: 0,
             bytes: 0,
         };
@@ -266,7 +266,7 @@ impl World {
                 }
             }
             Event::End { place, life, exchange, result } => {
-                if self.exchanges.remove(&(place, life, exchange)).is_some() && self.members[place].life == life {
+                if self.exchanges.remove(&(place, life, exchange)) && self.members[place].life == life {
                     self.arrive(place, Input::Exchanged { exchange, result });
                 }
             }
@@ -334,7 +334,7 @@ impl World {
         timeout: Duration,
     ) {
         let life = self.members[from].life;
-        self.exchanges.insert((from, life, exchange), reply);
+        self.exchanges.insert((from, life, exchange));
         let late = Err(ExchangeError::TimedOut);
         self.cause(timeout, Event::End { place: from, life, exchange, result: late });
         let Some(to) = place_of(to.address).filter(|to| *to < self.members.len()) else { return };
