@@ -1,3 +1,5 @@
+//! One member by itself: what it makes of what others say, and what it says.
+
 use std::net::SocketAddr;
 
 use super::message::{Ack, Alive, Dead, IndirectPing, Nack, Ping, PushPull, PushedNode, Stream, Suspect};

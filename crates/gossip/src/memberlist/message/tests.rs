@@ -1,3 +1,5 @@
+//! The bytes of every message, what else is read, what is refused, and garbage.
+
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
 
