@@ -1,3 +1,5 @@
+//! The keyring against the reference's rules: who may be primary, what may be removed, what its file says.
+
 use super::*;
 
 fn key(byte: u8) -> Key {
