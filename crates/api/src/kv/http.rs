@@ -38,7 +38,9 @@ async fn get(api: &Api, req: &Request, asker: &Asker, key: String) -> Result<Rep
         return Err(Failure::bad_request("Missing key name"));
     }
     let raw = req.has("raw");
-    serve_query(api, req, asker, &options, &KvGet(KeyQuery { key }), None, |entry| {
+    // A crowd that waits for one key is told the same; a single read is not worth keeping.
+    let shared = (!raw && !options.read.min_index.is_zero()).then(|| format!("kv get {key}"));
+    serve_query(api, req, asker, &options, &KvGet(KeyQuery { key }), shared.as_deref(), |entry| {
         Ok(match entry {
             None => Answered::Missing,
             Some(entry) if raw => Answered::Reply(Box::new(raw_value(&entry))),
