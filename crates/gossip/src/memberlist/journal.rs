@@ -1,32 +1,40 @@
 //! Lines for the log, no more than somebody may want to read.
 //!
-//! Always true: what others send makes no more than [`COMPLAINTS_MAX`] lines in [`COMPLAINTS_EVERY`].
+//! Always true: there are no more than [`COMPLAINTS_MAX`] lines in [`EVERY`] about what others send, and no more than
+//! [`DEEDS_MAX`] about what we came to think of members, so that noise does not drown news.
 
 use std::time::Duration;
 
 use crate::io::{Level, Now, Output};
 
 const COMPLAINTS_MAX: u32 = 20;
-const COMPLAINTS_EVERY: Duration = Duration::from_secs(10);
+/// A rack or two may fail at once.
+const DEEDS_MAX: u32 = 200;
+const EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     since: Now,
-    made: u32,
+    complaints: u32,
+    deeds: u32,
     withheld: u64,
 }
 
 impl Journal {
     pub(super) fn line(&mut self, now: Now, outputs: &mut Vec<Output>, level: Level, line: impl FnOnce() -> String) {
-        if now.saturating_sub(self.since) >= COMPLAINTS_EVERY {
+        if now.saturating_sub(self.since) >= EVERY {
             if self.withheld > 0 {
                 let line = format!("memberlist: {} more lines withheld", self.withheld);
                 outputs.push(Output::Log { level: Level::Warn, line });
             }
             *self = Journal { since: now, ..Journal::default() };
         }
-        if self.made < COMPLAINTS_MAX {
-            self.made += 1;
+        let (made, most) = match level {
+            Level::Info => (&mut self.deeds, DEEDS_MAX),
+            Level::Debug | Level::Warn | Level::Error => (&mut self.complaints, COMPLAINTS_MAX),
+        };
+        if *made < most {
+            *made += 1;
             outputs.push(Output::Log { level, line: format!("memberlist: {}", line()) });
         } else {
             self.withheld += 1;
@@ -36,7 +44,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::{COMPLAINTS_EVERY, COMPLAINTS_MAX, Duration, Journal, Level, Output};
+    use super::{COMPLAINTS_MAX, Duration, EVERY, Journal, Level, Output};
 
     #[test]
     fn what_is_withheld_is_counted() {
@@ -47,7 +55,10 @@ mod tests {
         }
         assert_eq!(outputs.len(), COMPLAINTS_MAX as usize);
         outputs.clear();
-        journal.line(COMPLAINTS_EVERY, &mut outputs, Level::Error, || "no".to_owned());
+        journal.line(Duration::ZERO, &mut outputs, Level::Info, || "it failed".to_owned());
+        assert_eq!(outputs.len(), 1, "news is not withheld for noise");
+        outputs.clear();
+        journal.line(EVERY, &mut outputs, Level::Error, || "no".to_owned());
         let lines = outputs.iter().map(|output| match output {
             Output::Log { line, .. } => line.as_str(),
             other => panic!("{other:?}"),

@@ -37,7 +37,7 @@ impl Terms {
         let scale = f64::from(members).log10().max(1.0);
         // Thousandths are what the reference keeps of it.
         let thousandths = (scale * 1000.0).floor() / 1000.0;
-        self.probe_interval.saturating_mul(self.mult).mul_f64(thousandths)
+        part(self.probe_interval.saturating_mul(self.mult), thousandths)
     }
 
     /// Two short of the multiplier, as there is no telling how the probes of others fall; none if there are not enough
@@ -80,7 +80,7 @@ impl Suspicion {
             return self.shortest;
         }
         let share = f64::from(self.confirmed + 1).ln() / f64::from(self.wanted + 1).ln();
-        let shortened = self.longest.saturating_sub((self.longest - self.shortest).mul_f64(share));
+        let shortened = self.longest.saturating_sub(part(self.longest - self.shortest, share));
         shortened.max(self.shortest)
     }
 
@@ -93,6 +93,11 @@ impl Suspicion {
     pub(super) fn lacks_confirmations(&self) -> bool {
         self.confirmed < self.wanted
     }
+}
+
+/// A product that is as long as can be where it would be longer.
+fn part(time: Duration, share: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]

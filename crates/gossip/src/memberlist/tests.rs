@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
 use super::message::{Ack, Alive, Dead, IndirectPing, Nack, Ping, PushPull, PushedNode, Stream, Suspect};
 use super::*;
 use crate::delegate::NodeState;
@@ -683,4 +686,127 @@ fn missed_rounds_are_not_made_up_for() {
     let second = Duration::from_secs(1);
     assert_eq!(next_after(second, second, second), 2 * second);
     assert_eq!(next_after(second, second, Duration::from_millis(5500)), 6 * second);
+}
+
+/// Something that somebody may say, sensible or not.
+fn anything() -> impl Strategy<Value = Packet> {
+    let name = || (0_u8..12).prop_map(|number| format!("m{number}"));
+    let incarnation = || prop_oneof![0_u32..4, any::<u32>()];
+    let versions = || prop_oneof![Just(Some([1, 5, 2, 0, 0, 0])), any::<Option<[u8; 6]>>()];
+    prop_oneof![
+        (name(), incarnation(), name()).prop_map(|(node, incarnation, from)| Packet::Suspect(Suspect {
+            incarnation,
+            node,
+            from
+        })),
+        (name(), incarnation(), name()).prop_map(|(node, incarnation, from)| Packet::Dead(Dead {
+            incarnation,
+            node,
+            from
+        })),
+        (0_u8..12, incarnation(), 0_u16..2, versions(), any::<bool>()).prop_map(
+            |(number, incarnation, moved, vsn, tagged)| {
+                let meta = Bytes::from_static(if tagged { b"tags" } else { b"" });
+                Packet::Alive(Alive { port: 7946 + moved, vsn, meta, ..alive(number, incarnation) })
+            }
+        ),
+        (0_u32..30).prop_map(|seq_no| Packet::Ack(Ack { seq_no, ..Ack::default() })),
+        (0_u32..30).prop_map(|seq_no| Packet::Nack(Nack { seq_no })),
+        (name(), any::<u32>()).prop_map(|(node, seq_no)| Packet::Ping(Ping { seq_no, node, ..Ping::default() })),
+        (name(), any::<u32>(), any::<bool>()).prop_map(|(node, seq_no, nack)| {
+            let target = Some(address(1).ip());
+            Packet::IndirectPing(IndirectPing { seq_no, target, node, nack, ..IndirectPing::default() })
+        }),
+        vec(any::<u8>(), 0..20).prop_map(|body| Packet::User(body.into())),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Said(Vec<Packet>),
+    Pushed(Vec<Packet>, bool),
+    Waited(u64),
+    Exchanged(u64, Option<Bytes>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => vec(anything(), 0..4).prop_map(Step::Said),
+        1 => (vec(anything(), 0..6), any::<bool>()).prop_map(|(nodes, join)| Step::Pushed(nodes, join)),
+        3 => (0_u64..20_000).prop_map(Step::Waited),
+        1 => (0_u64..20, any::<Option<Vec<u8>>>()).prop_map(|(exchange, reply)| Step::Exchanged(exchange, reply.map(Bytes::from))),
+    ]
+}
+
+fn pushed(packet: Packet) -> Option<PushedNode> {
+    let node = PushedNode { addr: Some(address(1).ip()), port: 7946, ..PushedNode::default() };
+    match packet {
+        Packet::Alive(Alive { incarnation, node: name, addr, port, meta, vsn }) => {
+            Some(PushedNode { name, addr, port, meta, incarnation, vsn, ..node })
+        }
+        Packet::Suspect(Suspect { incarnation, node: name, .. }) => {
+            Some(PushedNode { name, incarnation, state: Some(NodeState::Suspect), ..node })
+        }
+        Packet::Dead(Dead { incarnation, node: name, .. }) => {
+            Some(PushedNode { name, incarnation, state: Some(NodeState::Left), ..node })
+        }
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_the_tables_fit_together(steps in vec(step(), 0..60), leaves_at in 0_usize..120) {
+        let mut bench = Bench::with(3, |config| *config = Config::lan("m0", address(0)));
+        let mut own = 0;
+        for (at, step) in steps.into_iter().enumerate() {
+            if at == leaves_at {
+                bench.machine.leave(&mut bench.above, bench.now, &mut bench.outputs);
+            }
+            match step {
+                Step::Said(packets) => {
+                    let messages = packets.iter().map(Packet::encode).collect();
+                    bench.input(Input::Packet { from: address(1), messages });
+                }
+                Step::Pushed(packets, join) => {
+                    let nodes = packets.into_iter().filter_map(pushed).collect();
+                    let theirs = PushPull { join, nodes, user_state: Bytes::new() };
+                    bench.stream(Stream::PushPull(theirs).encode());
+                }
+                Step::Waited(millis) => {
+                    let end = bench.now + Duration::from_millis(millis);
+                    let mut ticks = 0;
+                    while bench.machine.deadline() <= end {
+                        bench.tick();
+                        ticks += 1;
+                        assert!(ticks < 1000, "it wants to be asked without end");
+                    }
+                    bench.now = end;
+                }
+                Step::Exchanged(exchange, reply) => {
+                    bench.input(Input::Exchanged { exchange: ExchangeId(exchange), result: Ok(reply) });
+                }
+            }
+            for output in bench.outputs.drain(..) {
+                if let Output::Packet { messages, .. } = output {
+                    let length: usize = messages.iter().map(|message| message.len() + budget::COMPOUND_EACH).sum();
+                    assert!(length + budget::COMPOUND_HEADER + budget::envelope(0, false) <= budget::PACKET_MAX);
+                }
+            }
+            let machine = &bench.machine;
+            assert!(machine.known() <= 12 && machine.news.len() <= 12);
+            for entry in machine.roster.iter() {
+                let suspected = machine.suspicions.contains_key(&entry.node.name);
+                assert_eq!(entry.node.state == NodeState::Suspect, suspected, "{}", entry.node.name);
+            }
+            if let Some(entry) = machine.roster.get("m0") {
+                let expect = if machine.leaving { NodeState::Left } else { NodeState::Alive };
+                assert_eq!(entry.node.state, expect);
+                assert!(entry.incarnation >= own);
+                own = entry.incarnation;
+            } else {
+                assert!(machine.leaving);
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The bytes of every message, what else is read, what is refused, and garbage.
+//! The bytes of every message, compared with what `hashicorp/memberlist` 0.5.0 writes; what else is read; what is refused.
 
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
