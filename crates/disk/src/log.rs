@@ -27,7 +27,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 /// Zeros are written so far ahead of the appends: a sync within them need not make a new length stable as well.
 const AHEAD_BYTES: u64 = 1 << 20;
 /// The buffer of appends is given back when one needed more than this.
-const BUFFER_KEPT: usize = 1 << 20;
+const BUFFER_KEPT: usize = 256 << 10;
 /// Neighbouring entries are read at once up to this many bytes.
 const READ_AT_ONCE: u64 = 4 << 20;
 
@@ -197,7 +197,7 @@ impl<F: Files> DiskLog<F> {
             }
         };
         self.buffer.clear();
-        if self.buffer.capacity() > BUFFER_KEPT + usize::try_from(self.ahead_bytes).unwrap_or(0) {
+        if self.buffer.capacity() > BUFFER_KEPT {
             self.buffer = Vec::new();
         }
         written?;
