@@ -15,6 +15,7 @@ pub mod local;
 pub mod logbook;
 mod membership;
 pub mod persist;
+mod pool;
 mod registration;
 mod runners;
 pub mod service;
@@ -24,7 +25,7 @@ mod sync;
 pub mod telemetry;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 pub use crate::cluster::Cluster;
 pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
+pub use crate::pool::{GossipSettings, JoinSettings, KeyringOperation, KeyringResponse, Member, PoolSettings};
 pub use crate::registration::Health;
 pub use crate::runners::Counts;
 pub use crate::settings::Settings;
@@ -44,6 +46,7 @@ use crate::check::definition::CheckType;
 use crate::events::Events;
 use crate::local::{Identity, Local};
 use crate::persist::Persist;
+use crate::pool::Pools;
 use crate::runners::Runners;
 
 /// How often services are looked over that have been critical for too long.
@@ -65,6 +68,12 @@ struct Shared {
     runners: Runners,
     persist: Persist,
     events: Events,
+    /// Set once the pools are entered.
+    pools: OnceLock<Arc<Pools>>,
+    /// A member came, went or changed.
+    members_changed: Notify,
+    /// Nobody could be joined, and trying is over.
+    exhausted: Notify,
     /// Something waits to be written to the catalog.
     dirty: Notify,
     /// Local state changed in any way: for those who wait by hash.
@@ -85,6 +94,9 @@ impl Agent {
             definitions: Mutex::default(),
             runners,
             events: Events::default(),
+            pools: OnceLock::new(),
+            members_changed: Notify::new(),
+            exhausted: Notify::new(),
             dirty: Notify::new(),
             version: watch::Sender::new(0),
             stop: watch::Sender::new(false),
@@ -102,6 +114,11 @@ impl Agent {
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
         self.shared.runners.stop_all();
+    }
+
+    /// Returns when nobody could be joined and trying is over: the agent is to end.
+    pub async fn join_exhausted(&self) {
+        self.shared.exhausted.notified().await;
     }
 
     /// Returns when the agent is stopping.

@@ -1,15 +1,20 @@
-//! This server in the catalog: its node, the `consul` service, the `serfHealth` check.
+//! The members of the LAN pool in the catalog: their nodes, the `serfHealth` check of each, the `consul` service of
+//! servers.
 //!
-//! A leader duty driven by levels: what should be there is compared with what is, and written only if they
-//! differ. With gossip, the same is done for every member of the pool.
+//! A leader duty driven by levels: what should be there is compared with what is, and written only if they differ. Events
+//! of gossip only say when to look.
+//!
+//! Always true: this server's own node is never taken out; what others said of a node besides is not touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use acl::AllowAll;
+use gossip::serf::consul;
+use gossip::serf::member::{Member, MemberStatus};
 use state::Command;
-use state::catalog::{NodeService, RegisterRequest, SERF_HEALTH, Weights};
+use state::catalog::{DeregisterRequest, NodeService, RegisterRequest, SERF_HEALTH, Weights};
 use state::coordinate::{Coord, Coordinate};
 use state::health::HealthCheck;
 
@@ -19,6 +24,11 @@ use crate::Agent;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// After a failed write (no leader yet) it is tried again after this.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often this node's coordinate is sent.
+const COORDINATE_INTERVAL: Duration = Duration::from_secs(15);
+
+const ALIVE: &str = "Agent alive and reachable";
+const FAILED: &str = "Agent not live or unreachable";
 
 /// What the servers' own service says of this server.
 #[derive(Debug, Clone)]
@@ -28,22 +38,125 @@ pub struct ServerIdentity {
 }
 
 impl Agent {
-    /// Registers this server and keeps it registered, until the agent stops.
-    pub async fn keep_server_registered(self, identity: ServerIdentity) {
+    /// Keeps the catalog true to the members of the pool, this server first, until the agent stops.
+    pub async fn keep_members_registered(self, identity: ServerIdentity) {
         loop {
             let restore = self.cluster().watch_restore();
-            let registered = self.register_server(&identity).await;
-            let pause = match registered.and_then(|()| self.report_coordinate()) {
+            let pause = match self.reconcile(&identity).await {
                 Ok(()) => INTERVAL,
                 Err(error) => {
-                    tracing::warn!(%error, "this server could not be registered");
+                    tracing::warn!(%error, "members could not be registered");
                     RETRY
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.shared.members_changed.notified() => {}
                 () = restore.touched() => {}
                 () = self.stopped() => return,
+            }
+        }
+    }
+
+    async fn reconcile(&self, identity: &ServerIdentity) -> Result<(), server::Error> {
+        self.register_server(identity).await?;
+        self.report_coordinate()?;
+        let Some(view) = self.lan_view() else { return Ok(()) };
+        let own = &self.settings().node_name;
+        for member in view.iter().filter(|member| member.name != *own) {
+            match member.status {
+                MemberStatus::Alive | MemberStatus::Leaving => self.register_member(member, "passing", ALIVE).await?,
+                MemberStatus::Failed => self.register_member(member, "critical", FAILED).await?,
+                MemberStatus::Left => self.deregister_member(&member.name).await?,
+                MemberStatus::None => {}
+            }
+        }
+        // Who is registered and no longer remembered was reaped.
+        let known: BTreeSet<&str> = view.iter().map(|member| member.name.as_str()).collect();
+        let state = self.cluster().state();
+        let reaped: Vec<String> = state
+            .members_registered()
+            .filter(|name| *name != own && !known.contains(name))
+            .map(str::to_owned)
+            .collect();
+        for name in reaped {
+            self.deregister_member(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Registers another member if the catalog does not have it as it is.
+    async fn register_member(&self, member: &Member, status: &str, output: &str) -> Result<(), server::Error> {
+        let state = self.cluster().state();
+        let address = member.address.ip().to_string();
+        let service = consul::server(member).map(|server| {
+            service(&ServerIdentity {
+                port: server.address.port(),
+                version: member.tag("build").split(':').next().unwrap_or_default().to_owned(),
+            })
+        });
+        let check = HealthCheck {
+            node: member.name.clone(),
+            check_id: SERF_HEALTH.to_owned(),
+            name: "Serf Health Status".to_owned(),
+            status: status.to_owned(),
+            output: output.to_owned(),
+            ..HealthCheck::default()
+        };
+        let is_there = state.node_by_name(&member.name).is_some_and(|known| known.address == address)
+            && state.check_on(&member.name, SERF_HEALTH).is_some_and(|known| known.same_content(&check))
+            && service.as_ref().is_none_or(|service| {
+                state.service_on(&member.name, &service.id).is_some_and(|known| known.same_content(service))
+            });
+        if is_there {
+            return Ok(());
+        }
+        tracing::info!(target: "agent.server", member = member.name, status, "member is registered");
+        let request = RegisterRequest {
+            datacenter: self.settings().datacenter.clone(),
+            id: member.tag("id").to_owned(),
+            node: member.name.clone(),
+            address,
+            service: service.map(Arc::new),
+            check: Some(check),
+            // What its own agent says of the node is worth more.
+            skip_node_update: true,
+            ..RegisterRequest::default()
+        };
+        self.cluster().write(Command::Register(request), &AllowAll).await.map(drop)
+    }
+
+    async fn deregister_member(&self, name: &str) -> Result<(), server::Error> {
+        if self.cluster().state().node_by_name(name).is_none() {
+            return Ok(());
+        }
+        tracing::info!(target: "agent.server", member = name, "deregistering member");
+        let request = DeregisterRequest {
+            datacenter: self.settings().datacenter.clone(),
+            node: name.to_owned(),
+            ..DeregisterRequest::default()
+        };
+        self.cluster().write(Command::Deregister(request), &AllowAll).await.map(drop)
+    }
+
+    /// Sends this node's coordinate to the catalog when it has moved.
+    pub(crate) async fn report_coordinates(self) {
+        let settings = self.settings();
+        if settings.disable_coordinates {
+            return;
+        }
+        let mut last = Coord::default();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(COORDINATE_INTERVAL) => {}
+                () = self.stopped() => return,
+            }
+            let Some(coord) = self.own_coordinate(false).await.filter(|coord| *coord != last) else { continue };
+            let own =
+                Coordinate { node: settings.node_name.clone(), coord: Some(coord.clone()), ..Coordinate::default() };
+            match self.cluster().update_coordinate(own, &AllowAll) {
+                Ok(()) => last = coord,
+                Err(error) => tracing::warn!(%error, "the coordinate could not be sent"),
             }
         }
     }

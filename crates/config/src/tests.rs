@@ -413,7 +413,6 @@ fn protection_that_is_not_built_is_refused() {
     for (text, setting) in [
         ("acl { enabled = true }", "acl.enabled = true"),
         ("acl_datacenter = \"dc1\"", "acl.enabled = true"),
-        ("encrypt = \"7NZ4TY/hBIHXyVIDBL7TpWb8GYr0RwwQiq4fUVDKNOk=\"", "encrypt"),
         ("verify_incoming_rpc = true", "tls.internal_rpc.verify_incoming = true"),
         ("tls { https { verify_incoming = true } }", "tls.https.verify_incoming = true"),
         ("cert_file = \"x\"", "tls.defaults.cert_file"),

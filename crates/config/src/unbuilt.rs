@@ -138,7 +138,6 @@ pub(crate) fn refusals(merged: &Written) -> Vec<String> {
         "tls.grpc.use_auto_cert",
     ];
     const TEXTS: &[&str] = &[
-        "encrypt",
         "tls.defaults.ca_file",
         "tls.defaults.ca_path",
         "tls.defaults.cert_file",

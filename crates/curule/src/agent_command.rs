@@ -144,7 +144,8 @@ async fn start(
     let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
     let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
     agent.register_server(&identity).await.map_err(|error| error.to_string())?;
-    tokio::spawn(agent.clone().keep_server_registered(identity));
+    agent.enter_pools(settings::gossip(&runtime, &node_id)).await?;
+    tokio::spawn(agent.clone().keep_members_registered(identity));
     register_configured(&agent, &runtime)?;
 
     let (orders, mut inbox) = mpsc::channel(16);
@@ -198,7 +199,12 @@ async fn start(
     tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
     let graceful = loop {
-        match inbox.recv().await {
+        let order = tokio::select! {
+            order = inbox.recv() => order,
+            // Compat: whoever was told to join and could not is of no use.
+            () = agent.join_exhausted() => Some(Order::Stop { graceful: false }),
+        };
+        match order {
             Some(Order::Reload(answer)) => {
                 let done = reload(&arguments, &shown, &agent, &api, &dns_settings, &seen);
                 let done = done.map(|reloaded| watches = reloaded.start());

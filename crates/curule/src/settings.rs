@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use agent::{logbook, telemetry};
 use api::http::SocketOwner;
-use config::runtime::{RecursorStrategy, Runtime, UnixSockets};
+use config::host::Cidr;
+use config::runtime::{Gossip, Join, RecursorStrategy, Runtime, UnixSockets};
+use gossip::memberlist;
+use gossip::serf::consul::{self, AgentTags, PoolKind, ServerTags};
 use http::header::{HeaderName, HeaderValue};
 use state::Limits;
 use state::catalog::Locality;
@@ -123,6 +126,105 @@ pub fn telemetry(runtime: &Runtime) -> telemetry::Config {
             default: written.filter_default,
         },
         prometheus_retention: written.prometheus_retention_time.to_std(),
+    }
+}
+
+/// How this agent takes part in gossip.
+pub fn gossip(runtime: &Runtime, node_id: &str) -> agent::GossipSettings {
+    let addresses = &runtime.addresses;
+    let rejoin_after_leave = runtime.rejoin_after_leave;
+    let coordinates = !runtime.disable_coordinates;
+    let lan = memberlist::Config::lan(&runtime.node_name, addresses.serf_lan_advertise);
+    let lan = agent::PoolSettings {
+        kind: PoolKind::Lan,
+        name: runtime.node_name.clone(),
+        bind: addresses.serf_lan_bind,
+        reconnect_timeout: runtime.gossip_lan.reconnect_timeout.to_std(),
+        rejoin_after_leave,
+        coordinates,
+        memberlist: pace(lan, &runtime.gossip_lan, runtime.serf_lan_allowed_cidrs.as_deref()),
+        join: joining(&runtime.joining.lan),
+    };
+    let wan = match (addresses.serf_wan_bind, addresses.serf_wan_advertise) {
+        (Some(bind), Some(advertise)) if runtime.server => {
+            let name = consul::wan_name(&runtime.node_name, &runtime.datacenter);
+            let wan = memberlist::Config::wan(&name, advertise);
+            Some(agent::PoolSettings {
+                kind: PoolKind::Wan,
+                name,
+                bind,
+                reconnect_timeout: runtime.gossip_wan.reconnect_timeout.to_std(),
+                rejoin_after_leave,
+                coordinates,
+                memberlist: pace(wan, &runtime.gossip_wan, runtime.serf_wan_allowed_cidrs.as_deref()),
+                join: joining(&runtime.joining.wan),
+            })
+        }
+        _ => None,
+    };
+    let key = runtime.encrypt.key.expose();
+    agent::GossipSettings {
+        server: runtime.server.then(|| ServerTags {
+            rpc_port: runtime.ports.server,
+            wan_serf_port: wan.as_ref().and(runtime.ports.serf_wan),
+            // Nothing listens for gRPC yet.
+            grpc_port: None,
+            grpc_tls_port: None,
+            raft_protocol: RAFT_PROTOCOL,
+            bootstrap: runtime.bootstrap,
+            bootstrap_expect: u32::try_from(runtime.bootstrap_expect).unwrap_or(0),
+            read_replica: false,
+            use_tls: false,
+            acls_enabled: false,
+        }),
+        lan,
+        wan,
+        tags: AgentTags {
+            datacenter: runtime.datacenter.clone(),
+            segment: String::new(),
+            node_id: node_id.to_owned(),
+            protocol: CONSUL_PROTOCOL,
+            build: format!("{COMPATIBLE_VERSION}:"),
+        },
+        encrypt: (!key.is_empty()).then(|| key.to_owned()),
+        verify_incoming: runtime.encrypt.verify_incoming,
+        verify_outgoing: runtime.encrypt.verify_outgoing,
+        keyring_file: !runtime.disable_keyring_file,
+        data_dir: data_dir(runtime),
+    }
+}
+
+/// What servers say that they speak.
+const RAFT_PROTOCOL: u8 = 3;
+const CONSUL_PROTOCOL: u8 = 2;
+
+fn pace(profile: memberlist::Config, written: &Gossip, networks: Option<&[Cidr]>) -> memberlist::Config {
+    let count = |written: i64, default: u32| u32::try_from(written).unwrap_or(default);
+    memberlist::Config {
+        gossip_nodes: usize::try_from(written.gossip_nodes).unwrap_or(profile.gossip_nodes),
+        gossip_interval: written.gossip_interval.to_std(),
+        probe_interval: written.probe_interval.to_std(),
+        probe_timeout: written.probe_timeout.to_std(),
+        suspicion_mult: count(written.suspicion_mult, profile.suspicion_mult),
+        retransmit_mult: count(written.retransmit_mult, profile.retransmit_mult),
+        dead_node_reclaim_time: DEAD_NODE_RECLAIM,
+        allowed_networks: networks
+            .unwrap_or_default()
+            .iter()
+            .map(|cidr| memberlist::Network { base: cidr.network, prefix: u32::from(cidr.prefix_length) })
+            .collect(),
+        ..profile
+    }
+}
+
+/// After so long a member that was lost may come back at another address (Consul's choice).
+const DEAD_NODE_RECLAIM: Duration = Duration::from_secs(30);
+
+fn joining(written: &Join) -> agent::JoinSettings {
+    agent::JoinSettings {
+        addresses: written.addresses.clone(),
+        interval: written.interval.to_std(),
+        max_attempts: u64::try_from(written.max_attempts).unwrap_or(0),
     }
 }
 

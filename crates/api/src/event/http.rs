@@ -57,7 +57,7 @@ async fn fire(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fail
     let payload =
         req.body(BODY_MAX, |size| Failure::body_too_large(size, BODY_MAX, "the limit of user events")).await?;
     event.payload = Octets(payload);
-    api.agent.fire_event(event.clone()).map_err(Failure::internal)?;
+    api.agent.fire_event(event.clone()).await.map_err(Failure::internal)?;
     Ok(Reply::json(&event))
 }
 

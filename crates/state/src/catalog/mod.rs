@@ -64,6 +64,12 @@ impl State {
         self.catalog.instance(node, id).map(|instance| &instance.service)
     }
 
+    /// The names of the nodes whose gossip membership is watched, for duties that compare before they write.
+    pub fn members_registered(&self) -> impl Iterator<Item = &str> {
+        let watched = |name: &&Arc<str>| self.health.check(name, SERF_HEALTH).is_some();
+        self.catalog.nodes().map(|(name, _)| name).filter(watched).map(|name| &**name)
+    }
+
     /// A check of a node, for duties that compare before they write.
     #[must_use]
     pub fn check_on(&self, node: &str, id: &str) -> Option<&Arc<HealthCheck>> {
