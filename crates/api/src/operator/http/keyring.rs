@@ -134,3 +134,43 @@ fn errors(responses: &[KeyringResponse]) -> Option<String> {
     let noun = if errors.len() == 1 { "error" } else { "errors" };
     (!errors.is_empty()).then(|| format!("{} {noun} occurred:\n\t* {}\n\n", errors.len(), errors.join("\n\t* ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ::agent::KeyringResponse;
+
+    use super::errors;
+
+    fn response(wan: bool, segment: &str, error: &str, messages: &[(&str, &str)]) -> KeyringResponse {
+        let messages = messages.iter().map(|(member, message)| ((*member).to_owned(), (*message).to_owned()));
+        KeyringResponse {
+            wan,
+            datacenter: "dc1".to_owned(),
+            segment: segment.to_owned(),
+            messages: messages.collect(),
+            keys: BTreeMap::new(),
+            primary_keys: BTreeMap::new(),
+            num_nodes: 2,
+            error: error.to_owned(),
+        }
+    }
+
+    /// The words are pinned by `operator.rs` and `pool.rs` of the conformance tests; segments exist only here.
+    #[test]
+    fn every_pool_that_failed_is_told_with_its_members() {
+        let well = response(true, "", "", &[("a", "only said")]);
+        assert_eq!(errors(std::slice::from_ref(&well)), None);
+        let alone = response(true, "", "no", &[]);
+        assert_eq!(errors(&[alone]).as_deref(), Some("1 error occurred:\n\t* WAN error: no\n\n"));
+        let failed = response(false, "s", "1/2 nodes reported failure", &[("b", "odd"), ("c", "odder")]);
+        assert_eq!(
+            errors(&[well, failed]).as_deref(),
+            Some(
+                "3 errors occurred:\n\t* dc1 (LAN) [segment: s] error: 1/2 nodes reported failure\n\t* b: odd\n\t* c: \
+                 odder\n\n"
+            )
+        );
+    }
+}
