@@ -18,6 +18,25 @@ fn itself() {
     assert_eq!(this["Coord"]["Vec"].as_array().map(Vec::len), Some(8));
     assert_eq!(this["Stats"]["consul"]["leader"], json!("true"));
     assert_eq!(this["Stats"]["agent"]["services"].as_str().map(|count| count.parse::<u32>().is_ok()), Some(true));
+    for pool in ["serf_lan", "serf_wan"] {
+        let figures =
+            this["Stats"][pool].as_object().map(|figures| figures.keys().map(String::as_str).collect::<Vec<_>>());
+        let expect = [
+            "coordinate_resets",
+            "encrypted",
+            "event_queue",
+            "event_time",
+            "failed",
+            "health_score",
+            "intent_queue",
+            "left",
+            "member_time",
+            "members",
+            "query_queue",
+            "query_time",
+        ];
+        assert_eq!(figures.as_deref(), Some(&expect[..]), "{pool}");
+    }
     assert_eq!(this["Meta"]["consul-network-segment"], json!(""));
     assert_eq!(this["DebugConfig"]["ACLInitialManagementToken"], json!("hidden"));
     let version = agent().get("/v1/agent/version").json();

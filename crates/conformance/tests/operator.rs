@@ -104,6 +104,25 @@ fn refusals() {
         ),
         (
             "GET",
+            format!("{keyring}?relay-factor=x"),
+            400,
+            "Error parsing relay factor: strconv.Atoi: parsing \"x\": invalid syntax".into(),
+        ),
+        (
+            "GET",
+            format!("{keyring}?relay-factor=-9223372036854775809"),
+            400,
+            "Error parsing relay factor: strconv.Atoi: parsing \"-9223372036854775809\": value out of range".into(),
+        ),
+        (
+            "GET",
+            format!("{keyring}?local-only=x"),
+            400,
+            "Error parsing local-only: strconv.ParseBool: parsing \"x\": invalid syntax".into(),
+        ),
+        ("PUT", keyring.into(), 400, "Request decode failed: EOF".into()),
+        (
+            "GET",
             keyring.into(),
             500,
             format!(
@@ -120,6 +139,22 @@ fn refusals() {
     agent().call("DELETE", &format!("{peer}?id=zork&dc=nope")).expect(500, "No path to datacenter");
     agent().get(peer).expect(405, "method GET not allowed");
     agent().get(transfer).expect(405, "method GET not allowed");
+    if agent().is_routed(keyring) {
+        let bodies = [
+            (r#"{"Zork":5}"#, "json: unknown field \"Zork\""),
+            (r#"{"key":5}"#, "json: cannot unmarshal number into Go struct field keyringArgs.Key of type string"),
+            (
+                r#"{"RelayFactor":300}"#,
+                "json: cannot unmarshal number 300 into Go struct field keyringArgs.RelayFactor of type uint8",
+            ),
+            ("[]", "json: cannot unmarshal array into Go value of type agent.keyringArgs"),
+        ];
+        for (body, fault) in bodies {
+            agent().put(keyring, body).expect(400, &format!("Request decode failed: {fault}"));
+        }
+        let text = "Invalid use of local-only: local-only can only be set for list requests";
+        agent().put(format!("{keyring}?local-only=1"), "{}").expect(400, text);
+    }
     for (method, path, status, text) in table {
         if path.starts_with(keyring) && !agent().is_routed(keyring) {
             continue;

@@ -265,6 +265,10 @@ impl Request {
         Request::new(Method::PUT, path)
     }
 
+    pub fn post(path: impl Into<String>) -> Request {
+        Request::new(Method::POST, path)
+    }
+
     pub fn delete(path: impl Into<String>) -> Request {
         Request::new(Method::DELETE, path)
     }

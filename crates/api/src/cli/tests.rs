@@ -43,7 +43,7 @@ fn flag_names_are_unique_within_a_command_and_defaults_are_valid() {
 
 #[test]
 fn what_is_no_command_prints_the_usage_and_exits_127() {
-    for line in [&[][..], &["zork"], &["-zork"], &["help"], &["kv get", "x"], &["force-leave", "x"]] {
+    for line in [&[][..], &["zork"], &["-zork"], &["help"], &["kv get", "x"], &["forceleave", "x"]] {
         let outcome = offline(line);
         assert_eq!((outcome.code, outcome.out.as_str()), (127, ""), "{line:?}");
         assert!(
@@ -51,8 +51,8 @@ fn what_is_no_command_prints_the_usage_and_exits_127() {
                 .err
                 .starts_with("Usage: consul [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n")
         );
-        assert!(outcome.err.contains("\n    agent       Runs an agent\n"), "{}", outcome.err);
-        assert!(outcome.err.ends_with("    watch       Watch for changes\n\n"), "{}", outcome.err);
+        assert!(outcome.err.contains("\n    agent          Runs an agent\n"), "{}", outcome.err);
+        assert!(outcome.err.ends_with("    watch          Watch for changes\n\n"), "{}", outcome.err);
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/coordinate`.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::catalog::{NodeQuery, NodesQuery};
@@ -59,15 +61,28 @@ struct DatacenterMap {
 
 async fn datacenters(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     enabled(api)?;
-    // The servers of this datacenter, at the origin until a WAN pool measures something else.
-    let coordinates = api
-        .cluster
-        .raft_configuration()
+    /// A server that went away for good.
+    const LEFT: u8 = 3;
+    let mut datacenters: BTreeMap<String, Vec<Coordinate>> = BTreeMap::new();
+    for server in api.agent.members(true).unwrap_or_default() {
+        let (Some(datacenter), Some("consul")) = (server.tags.get("dc"), server.tags.get("role").map(String::as_str))
+        else {
+            continue;
+        };
+        let coord = api.agent.cached_coordinate(&server.name, true).await.filter(|_| server.status != LEFT);
+        if coord.is_some() {
+            // Members of the WAN pool are called after their datacenter too.
+            let node = server.name.strip_suffix(datacenter.as_str()).and_then(|name| name.strip_suffix('.'));
+            let node = node.unwrap_or(&server.name).to_owned();
+            let coordinates = datacenters.entry(datacenter.clone()).or_default();
+            coordinates.push(Coordinate { node, coord, ..Coordinate::default() });
+        }
+    }
+    let maps: Vec<DatacenterMap> = datacenters
         .into_iter()
-        .map(|server| Coordinate { node: server.node, coord: Some(Coord::default()), ..Coordinate::default() })
+        .map(|(datacenter, coordinates)| DatacenterMap { datacenter, area_id: "wan", coordinates })
         .collect();
-    let datacenter = api.settings.datacenter.clone();
-    Ok(Reply::json(&[DatacenterMap { datacenter, area_id: "wan", coordinates }]))
+    Ok(Reply::json(&maps))
 }
 
 async fn nodes(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

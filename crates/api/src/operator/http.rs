@@ -1,4 +1,6 @@
-//! `/v1/operator`: raft configuration, autopilot, usage.
+//! `/v1/operator`: raft configuration, autopilot, usage; the keys of gossip below.
+
+mod keyring;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use crate::http::{
 #[must_use]
 pub fn routes() -> Vec<Route> {
     vec![
+        keyring::route(),
         Route {
             pattern: "/v1/operator/raft/configuration",
             methods: &["GET"],

@@ -3,6 +3,7 @@
 mod maintenance;
 mod members;
 mod monitor;
+mod pool;
 mod services;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub const COMMANDS: &[Command] = &[
     maintenance::MAINT,
     members::MEMBERS,
     monitor::MONITOR,
+    pool::FORCE_LEAVE,
+    pool::JOIN,
     services::GROUP,
     services::DEREGISTER,
     services::REGISTER,

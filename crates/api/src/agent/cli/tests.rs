@@ -154,3 +154,45 @@ fn services_are_registered_from_flags_and_files() {
         assert_eq!((outcome.code, outcome.err.as_str()), (1, err), "{line}");
     }
 }
+
+#[test]
+fn agents_join_and_members_are_let_go() {
+    let agent = StandIn::new(|asked| {
+        let is_odd = asked.path.ends_with("/nope");
+        if is_odd { Reply::new(500, "1 error occurred:\n\t* no\n\n") } else { Reply::ok("") }
+    });
+    let odd = "Unexpected response code: 500 (1 error occurred:\n\t* no)";
+    let joined = agent.run(&["join", "nope", "1.2.3.4:5", "b"]);
+    assert_eq!(joined.code, 0);
+    assert_eq!(joined.out, "Successfully joined cluster by contacting 2 nodes.\n");
+    assert_eq!(joined.err, format!("Error joining address 'nope': {odd}\n"));
+    let failed = agent.run(&["join", "-wan", "nope"]);
+    assert_eq!((failed.code, failed.out.as_str()), (1, ""));
+    assert_eq!(failed.err, format!("Error joining address 'nope': {odd}\nFailed to join any nodes.\n"));
+    let quiet = agent.run(&["force-leave", "-prune", "-wan", "a b"]);
+    assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (0, "", ""));
+    let unknown = agent.run(&["force-leave", "nope"]);
+    assert_eq!((unknown.code, unknown.err), (1, format!("Error force leaving: {odd}\n")));
+    assert_eq!(
+        agent.lines(),
+        [
+            "PUT /v1/agent/join/nope",
+            "PUT /v1/agent/join/1.2.3.4:5",
+            "PUT /v1/agent/join/b",
+            "PUT /v1/agent/join/nope?wan=1",
+            "PUT /v1/agent/force-leave/a%20b?prune=1&wan=1",
+            "PUT /v1/agent/force-leave/nope",
+        ]
+    );
+    for (line, err) in [
+        (&["join"][..], "At least one address to join must be specified.\n\nUsage: consul join"),
+        (
+            &["force-leave", "a", "b"],
+            "A single node name must be specified to force leave.\n\nUsage: consul force-leave",
+        ),
+    ] {
+        let outcome = agent.run(line);
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.err.starts_with(err), "{}", outcome.err);
+    }
+}

@@ -1,9 +1,9 @@
-//! The members of the gossip pool. Until gossip is built, that is this agent.
+//! The members of the gossip pools: who they are, who joins, who is let go.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use acl::{Need, Resource};
+use acl::{Access, Need, Resource};
 use filter::Shape::{Int, List, Map, String as Text, Struct, Uint8, Uint16};
 use filter::{Record, Shape, Value};
 use serde::Serialize;
@@ -12,20 +12,34 @@ use crate::Api;
 use crate::http::{Asker, Failure, Filtering, Guard, Reply, Request, Route};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route {
-        pattern: "/v1/agent/members",
-        methods: &["GET"],
-        guard: Guard::Handler("node:read on each row"),
-        handler: |api, req, asker| Box::pin(members(api, req, asker)),
-    }]
+    vec![
+        Route {
+            pattern: "/v1/agent/members",
+            methods: &["GET"],
+            guard: Guard::Handler("node:read on each row"),
+            handler: |api, req, asker| Box::pin(members(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/join/",
+            methods: &["PUT"],
+            guard: Guard::Agent(Access::Write),
+            handler: |api, req, asker| Box::pin(join(api, req, asker)),
+        },
+        Route {
+            pattern: "/v1/agent/force-leave/",
+            methods: &["PUT"],
+            guard: Guard::Operator(Access::Write),
+            handler: |api, req, asker| Box::pin(force_leave(api, req, asker)),
+        },
+    ]
 }
 
 /// `serf.Member`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Member {
-    pub name: String,
-    addr: String,
+    name: String,
+    addr: IpAddr,
     port: u16,
     tags: BTreeMap<String, String>,
     status: u8,
@@ -35,6 +49,24 @@ pub(super) struct Member {
     delegate_min: u8,
     delegate_max: u8,
     delegate_cur: u8,
+}
+
+impl From<::agent::Member> for Member {
+    fn from(member: ::agent::Member) -> Self {
+        Member {
+            name: member.name,
+            addr: member.address,
+            port: member.port,
+            tags: member.tags,
+            status: member.status,
+            protocol_min: member.protocol_min,
+            protocol_max: member.protocol_max,
+            protocol_cur: member.protocol_cur,
+            delegate_min: member.delegate_min,
+            delegate_max: member.delegate_max,
+            delegate_cur: member.delegate_cur,
+        }
+    }
 }
 
 const SHAPE: Shape = Struct(&[
@@ -56,7 +88,7 @@ impl Record for Member {
         let narrow = |number: u8| Value::Uint(number.into());
         match name {
             "Name" => Value::Str(&self.name),
-            "Addr" => Value::List(Box::new(octets(&self.addr).into_iter().map(narrow))),
+            "Addr" => Value::List(Box::new(octets(self.addr).into_iter().map(narrow))),
             "Port" => Value::Uint(self.port.into()),
             "Tags" => Value::Map(&self.tags),
             "Status" => Value::Int(self.status.into()),
@@ -71,60 +103,21 @@ impl Record for Member {
     }
 }
 
-fn octets(address: &str) -> Vec<u8> {
-    match address.parse() {
-        Ok(IpAddr::V4(ip)) => ip.octets().to_vec(),
-        Ok(IpAddr::V6(ip)) => ip.octets().to_vec(),
-        Err(_) => Vec::new(),
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
 
-/// A member that is up.
-const ALIVE: u8 = 1;
-
-/// This agent as a member of the LAN pool, or of the WAN pool.
-pub(super) fn own(api: &Api, wan: bool) -> Member {
-    let settings = &api.settings;
-    let tags = [
-        ("acls", "0".to_owned()),
-        ("build", format!("{}:", settings.version)),
-        ("dc", settings.datacenter.clone()),
-        ("ft_fs", "1".to_owned()),
-        ("ft_si", "1".to_owned()),
-        ("id", settings.node_id.clone()),
-        ("port", settings.server_port.to_string()),
-        ("raft_vsn", "3".to_owned()),
-        ("role", "consul".to_owned()),
-        ("segment", String::new()),
-        ("vsn", "2".to_owned()),
-        ("vsn_max", "3".to_owned()),
-        ("vsn_min", "2".to_owned()),
-    ];
-    let mut tags: BTreeMap<String, String> = tags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    match settings.serf_wan_port {
-        Some(port) if !wan => {
-            tags.insert("wan_join_port".to_owned(), port.to_string());
-        }
-        _ => {}
-    }
-    Member {
-        name: if wan { format!("{}.{}", settings.node_name, settings.datacenter) } else { settings.node_name.clone() },
-        addr: settings.advertise_address.clone(),
-        port: if wan { settings.serf_wan_port.unwrap_or(0) } else { settings.serf_lan_port },
-        tags,
-        status: ALIVE,
-        protocol_min: 1,
-        protocol_max: 5,
-        protocol_cur: 2,
-        delegate_min: 2,
-        delegate_max: 5,
-        delegate_cur: 4,
-    }
+/// This agent as a member of its LAN pool.
+pub(super) fn own(api: &Api) -> Option<Member> {
+    let members = api.agent.members(false)?;
+    members.into_iter().find(|member| member.name == api.settings.node_name).map(Member::from)
 }
 
 async fn members(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {
-    // Compat: here the flag needs a value.
-    let wan = req.filled("wan").is_some();
+    let wan = wants_wan(req);
     match req.filled("segment") {
         None | Some("_all") => {}
         Some(_) if wan => return Err(Failure::bad_request("Cannot provide a segment with wan=true")),
@@ -132,11 +125,35 @@ async fn members(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, F
             return Err(Failure::internal("Network segments are not supported in this version of Consul"));
         }
     }
+    let pool = api.agent.members(wan);
+    if pool.is_none() && req.filled("filter").is_none() {
+        // Compat: without such a pool, and nothing to filter with, there is no list at all.
+        return Ok(Reply::json(&None::<Member>));
+    }
     let filter = Filtering::of(req, &SHAPE)?;
-    let members: Vec<Member> = std::iter::once(own(api, wan))
-        .filter(|_| !wan || api.settings.serf_wan_port.is_some())
-        .filter(|member| filter.keeps(member))
+    let members: Vec<Member> = pool
+        .unwrap_or_default()
+        .into_iter()
+        .map(Member::from)
         .filter(|member| asker.may.allows(Need::read(Resource::Node(&member.name))))
+        .filter(|member| filter.keeps(member))
         .collect();
     Ok(Reply::json(&members))
+}
+
+/// Compat: of members and when joining the flag needs a value, and any will do.
+fn wants_wan(req: &Request) -> bool {
+    req.filled("wan").is_some()
+}
+
+async fn join(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    let address = req.rest("/v1/agent/join/").to_owned();
+    api.agent.join(&[address], wants_wan(req)).await.map_err(Failure::internal)?;
+    Ok(Reply::empty())
+}
+
+async fn force_leave(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
+    let node = req.rest("/v1/agent/force-leave/");
+    api.agent.force_leave(node, req.has("prune"), req.has("wan")).await.map_err(Failure::internal)?;
+    Ok(Reply::empty())
 }

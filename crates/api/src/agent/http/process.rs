@@ -1,6 +1,6 @@
 //! This agent as a process: what it is, how it is configured, reload, leave, maintenance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use acl::Access;
 use serde::Serialize;
@@ -65,8 +65,8 @@ struct About<'a> {
     config: ShortConfig<'a>,
     debug_config: serde_json::Value,
     coord: Option<Coord>,
-    member: members::Member,
-    stats: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    member: Option<members::Member>,
+    stats: BTreeMap<&'static str, BTreeMap<String, String>>,
     meta: BTreeMap<String, String>,
 }
 
@@ -84,14 +84,43 @@ async fn about(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, F
             build_date: &settings.build_date,
         },
         debug_config: (api.hooks.debug_config)(),
-        coord: (!settings.disable_coordinates).then(Coord::default),
-        member: members::own(api, false),
-        stats: stats(api),
+        coord: api.agent.own_coordinate(false).await.filter(|_| !settings.disable_coordinates),
+        member: members::own(api),
+        stats: stats(api).await,
         meta: api.agent.node_meta(),
     }))
 }
 
-fn stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
+async fn stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<String, String>> {
+    let owned =
+        |figures: BTreeMap<&str, String>| figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+    let mut stats: BTreeMap<_, _> =
+        process_stats(api).into_iter().map(|(part, figures)| (part, owned(figures))).collect();
+    for (part, wan) in [("serf_lan", false), ("serf_wan", true)] {
+        if let Some(figures) = api.agent.pool_stats(wan).await {
+            stats.insert(part, figures);
+        }
+    }
+    stats
+}
+
+/// In how many datacenters servers are known, this one included.
+fn known_datacenters(api: &Api) -> usize {
+    /// A member that went away for good.
+    const LEFT: u8 = 3;
+    let servers = api.agent.members(true).unwrap_or_default();
+    let mut datacenters: BTreeSet<&str> = servers
+        .iter()
+        .filter(|server| server.status != LEFT)
+        .filter_map(|server| server.tags.get("dc"))
+        .map(String::as_str)
+        .collect();
+    datacenters.insert(&api.settings.datacenter);
+    datacenters.len()
+}
+
+/// The figures of everything but gossip.
+fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
     let settings = &api.settings;
     let raft = api.cluster.server().stats();
     let (services, checks) = api.agent.with_local(|local| (local.services().count(), local.checks().count()));
@@ -128,7 +157,7 @@ fn stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
             BTreeMap::from([
                 ("acl", "disabled".to_owned()),
                 ("bootstrap", settings.bootstrap.to_string()),
-                ("known_datacenters", "1".to_owned()),
+                ("known_datacenters", known_datacenters(api).to_string()),
                 ("leader", raft.is_leader.to_string()),
                 ("leader_addr", leader),
                 ("server", "true".to_owned()),

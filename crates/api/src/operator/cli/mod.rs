@@ -1,12 +1,14 @@
-//! `operator`: looking after the cluster itself.
+//! `operator` and `keyring`: looking after the cluster itself.
 
 mod autopilot;
+mod keyring;
 mod raft;
 mod usage;
 
 use crate::cli::Command;
 
 pub const COMMANDS: &[Command] = &[
+    keyring::KEYRING,
     Command::group_of_options(
         "operator",
         "Provides cluster-level tools for operators",
@@ -26,6 +28,8 @@ pub const COMMANDS: &[Command] = &[
         "Looks at the consensus of the servers.",
     ),
     raft::LIST_PEERS,
+    raft::REMOVE_PEER,
+    raft::TRANSFER_LEADER,
     Command::group("operator usage", "Provides cluster-level usage information", "Counts what is registered."),
     usage::INSTANCES,
 ];

@@ -1,8 +1,10 @@
 //! `operator raft`: the servers as consensus sees them.
 
+use net::go_text::quote;
 use serde::Deserialize;
 
 use crate::cli::client::{CLIENT, Request, SERVER};
+use crate::cli::flags::{Flag, Kind};
 use crate::cli::text::columns;
 use crate::cli::{Command, Exit, Invocation};
 
@@ -13,6 +15,32 @@ pub const LIST_PEERS: Command = Command {
     about: "Prints the servers that take part in consensus, and how far behind the leader they are.",
     flags: &[CLIENT, SERVER],
     run: Some(list_peers),
+};
+
+pub const REMOVE_PEER: Command = Command {
+    path: "operator raft remove-peer",
+    synopsis: "Remove a server from the Raft configuration",
+    shape: "[options]",
+    about: "Removes a server from consensus that is gone for good and is not a member of the cluster any\nmore. If it \
+            still is one, use `{name} force-leave` instead.",
+    flags: &[
+        &[
+            Flag::new("address", Kind::Text, "Address of the server to remove."),
+            Flag::new("id", Kind::Text, "ID of the server to remove."),
+        ],
+        CLIENT,
+        SERVER,
+    ],
+    run: Some(remove_peer),
+};
+
+pub const TRANSFER_LEADER: Command = Command {
+    path: "operator raft transfer-leader",
+    synopsis: "Transfer leadership to another server",
+    shape: "[options]",
+    about: "Makes the leader hand over to another server.",
+    flags: &[&[Flag::new("id", Kind::Text, "ID of the server to lead; otherwise any.")], CLIENT, SERVER],
+    run: Some(transfer_leader),
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,5 +92,43 @@ fn list_peers(invocation: &mut Invocation<'_>) -> Exit {
         ]
     }));
     invocation.io.say(columns(&rows));
+    Ok(0)
+}
+
+fn remove_peer(invocation: &mut Invocation<'_>) -> Exit {
+    const WORDS: &str = "Error removing peer";
+    invocation.connect_saying("Error initializing client")?;
+    let address = invocation.parsed.text("address").to_owned();
+    let id = invocation.parsed.text("id").to_owned();
+    let (what, which) = match (address.is_empty(), id.is_empty()) {
+        (true, true) => return Err(format!("{WORDS}: an address or id is required for the peer to remove").into()),
+        (false, false) => return Err(format!("{WORDS}: cannot give both an address and id").into()),
+        (false, true) => ("address", address),
+        (true, false) => ("id", id),
+    };
+    invocation.ask(Request::delete("/v1/operator/raft/peer").with(what, which.clone()), WORDS)?;
+    invocation.io.say(format_args!("Removed peer with {what} {}", quote(&which)));
+    Ok(0)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Transferred {
+    success: bool,
+}
+
+fn transfer_leader(invocation: &mut Invocation<'_>) -> Exit {
+    const WORDS: &str = "Error transfering leadership: Failed to transfer leadership";
+    invocation.connect_saying("Error initializing client")?;
+    let request = Request::post("/v1/operator/raft/transfer-leader")
+        .with_if(invocation.stale(), "stale")
+        .with_some("id", invocation.parsed.text("id"));
+    // Compat: no colon between what failed and why.
+    let answer = invocation.attempt(request)?.map_err(|failure| format!("{WORDS} {failure}"))?;
+    let transferred: Transferred = answer.json().map_err(|failure| format!("{WORDS} {failure}"))?;
+    if !transferred.success {
+        return Err(WORDS.into());
+    }
+    invocation.io.say("Success");
     Ok(0)
 }

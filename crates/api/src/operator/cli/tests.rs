@@ -162,3 +162,105 @@ fn usage_is_counted_over_datacenters() {
         "Cannot specify both -billable and -connect flags\n"
     );
 }
+
+#[test]
+fn servers_are_removed_and_hand_over() {
+    let agent = StandIn::new(|asked| match asked.query.as_str() {
+        "id=zork" => Reply::new(500, "id \"zork\" is unknown\n"),
+        "id=slow" => Reply::ok(r#"{"Success":false}"#),
+        _ => Reply::ok(r#"{"Success":true}"#),
+    });
+    let remove = "operator raft remove-peer";
+    let transfer = "operator raft transfer-leader";
+    for (line, code, out, err) in [
+        (format!("{remove} -id=x"), 0, "Removed peer with id \"x\"\n", ""),
+        (format!("{remove} -address=1.2.3.4:5"), 0, "Removed peer with address \"1.2.3.4:5\"\n", ""),
+        (remove.to_owned(), 1, "", "Error removing peer: an address or id is required for the peer to remove\n"),
+        (format!("{remove} -id=x -address=y"), 1, "", "Error removing peer: cannot give both an address and id\n"),
+        (
+            format!("{remove} -id=zork"),
+            1,
+            "",
+            "Error removing peer: Unexpected response code: 500 (id \"zork\" is unknown)\n",
+        ),
+        (format!("{transfer} -stale -id y"), 0, "Success\n", ""),
+        (format!("{transfer} -id=slow"), 1, "", "Error transfering leadership: Failed to transfer leadership\n"),
+        (
+            format!("{transfer} -id=zork"),
+            1,
+            "",
+            "Error transfering leadership: Failed to transfer leadership Unexpected response code: 500 (id \"zork\" is \
+             unknown)\n",
+        ),
+    ] {
+        let outcome = agent.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((outcome.code, outcome.out.as_str(), outcome.err.as_str()), (code, out, err), "{line}");
+    }
+    assert_eq!(
+        agent.lines(),
+        [
+            "DELETE /v1/operator/raft/peer?id=x",
+            "DELETE /v1/operator/raft/peer?address=1.2.3.4%3A5",
+            "DELETE /v1/operator/raft/peer?id=zork",
+            "POST /v1/operator/raft/transfer-leader?id=y&stale=",
+            "POST /v1/operator/raft/transfer-leader?id=slow",
+            "POST /v1/operator/raft/transfer-leader?id=zork",
+        ]
+    );
+}
+
+const KEYRINGS: &str = r#"[{"WAN":true,"Datacenter":"dc1","Segment":"","Keys":{"k1=":1},"PrimaryKeys":{"k1=":1},"NumNodes":1},
+    {"WAN":false,"Datacenter":"dc1","Segment":"","Messages":{"b":"odd"},"Keys":{"k1=":3,"k2=":2},"PrimaryKeys":{"k1=":3},
+    "NumNodes":3},{"WAN":false,"Datacenter":"dc2","Segment":"x","Keys":null,"PrimaryKeys":{},"NumNodes":0}]"#;
+
+#[test]
+fn keys_are_listed_and_changed() {
+    let agent = StandIn::new(|asked| match asked.method.as_str() {
+        "GET" => Reply::ok(KEYRINGS),
+        "DELETE" => Reply::new(500, "2 errors occurred:\n\t* a\n\t* b\n\n"),
+        _ => Reply::ok(""),
+    });
+    assert_eq!(
+        agent.run(&["keyring", "-list"]).out,
+        "==> Gathering installed encryption keys...\n\nWAN:\n  k1= [1/1]\n\ndc1 (LAN):\n  ===> b: odd\n  k1= [3/3]\n  k2= \
+         [2/3]\n\ndc2 (LAN) [x]:\n"
+    );
+    assert_eq!(
+        agent.run(&["keyring", "-list-primary", "-relay-factor=5"]).out,
+        "==> Gathering installed primary encryption keys...\n\nWAN:\n  k1= [1/1]\n\ndc1 (LAN):\n  ===> b: odd\n  k1= \
+         [3/3]\n\ndc2 (LAN) [x]:\n"
+    );
+    agent.run(&["keyring", "-list", "-local-only"]);
+    assert_eq!(agent.run(&["keyring", "-install=k3"]).out, "==> Installing new gossip encryption key...\n");
+    assert_eq!(
+        agent.run(&["keyring", "-use=k3", "-relay-factor", "2"]).out,
+        "==> Changing primary gossip encryption key...\n"
+    );
+    let removed = agent.run(&["keyring", "-remove=k1"]);
+    assert_eq!((removed.code, removed.out.as_str()), (1, "==> Removing gossip encryption key...\n"));
+    assert_eq!(removed.err, "error: Unexpected response code: 500 (2 errors occurred:\n\t* a\n\t* b)\n");
+    assert_eq!(
+        agent.lines(),
+        [
+            "GET /v1/operator/keyring",
+            "GET /v1/operator/keyring?relay-factor=5",
+            "GET /v1/operator/keyring?local-only=true",
+            "POST /v1/operator/keyring",
+            "PUT /v1/operator/keyring?relay-factor=2",
+            "DELETE /v1/operator/keyring",
+        ]
+    );
+    assert_eq!(agent.asked().pop().unwrap().body, br#"{"Key":"k1"}"#);
+    for (line, err) in [
+        ("-list -install=x", "Only a single action is allowed\n"),
+        ("-list -relay-factor=6", "Error parsing relay factor: Relay factor must be in range: [0, 5]\n"),
+        ("-list -relay-factor=-1", "Error parsing relay factor: Relay factor must be in range: [0, 5]\n"),
+        ("-use=x -local-only", "Error validating local-only: local-only can only be set for list requests\n"),
+        ("-list-primary -local-only", "Error validating local-only: local-only can only be set for list requests\n"),
+    ] {
+        let words: Vec<&str> = std::iter::once("keyring").chain(line.split(' ')).collect();
+        let outcome = agent.run(&words);
+        assert_eq!((outcome.code, outcome.out.as_str(), outcome.err.as_str()), (1, "", err), "{line}");
+    }
+    assert!(agent.run(&["keyring"]).err.starts_with("Usage: consul keyring [options]\n"));
+}
