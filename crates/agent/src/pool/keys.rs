@@ -66,7 +66,6 @@ impl Pool {
         &self,
         operation: &KeyringOperation,
         relay_factor: u8,
-        local_only: bool,
         datacenter: &str,
     ) -> KeyringResponse {
         let mut response = KeyringResponse {
@@ -80,14 +79,6 @@ impl Pool {
             KeyringOperation::Use(key) => (KeyOperation::Use, bytes_of(key)),
             KeyringOperation::Remove(key) => (KeyOperation::Remove, bytes_of(key)),
         };
-        if local_only && what == KeyOperation::List {
-            if let Some(keyring) = self.own_keys().await {
-                response.keys = keyring.keys().iter().map(|key| (key.to_base64(), 1)).collect();
-                response.primary_keys.insert(keyring.primary().to_base64(), 1);
-                response.num_nodes = 1;
-            }
-            return response;
-        }
         let answered = match key {
             Ok(key) => self.change_keys(what, key, relay_factor).await,
             Err(error) => Err(error),
@@ -106,8 +97,9 @@ impl Pool {
     }
 }
 
+/// Whether they make a key is for the members to say.
 fn bytes_of(key: &str) -> Result<Vec<u8>, String> {
-    Key::from_base64(key).map(|key| key.as_bytes().to_vec()).map_err(|error| error.to_string())
+    wire::base64::decode(key.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// Where the keys of a pool are kept.

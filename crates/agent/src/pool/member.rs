@@ -290,12 +290,6 @@ impl Pool {
         self.shared.handle.run(change).await.map_err(|stopped| stopped.to_string())??;
         done.await.map_err(|_| "gossip has stopped".to_owned())
     }
-
-    /// Whether messages are encrypted.
-    pub(super) async fn own_keys(&self) -> Option<gossip::keyring::Keyring> {
-        let keys = |serf: &mut Serf, _, _: &mut Vec<Output>| serf.keyring().cloned();
-        self.shared.handle.run(keys).await.ok()?
-    }
 }
 
 fn answer<T>(waiting: Option<oneshot::Sender<T>>, value: T) {

@@ -17,8 +17,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gossip::io::Peer;
 use gossip::memberlist;
-use gossip::serf::consul::{AgentTags, PoolKind, ServerTags};
+use gossip::serf::consul::{self, AgentTags, PoolKind, ServerTags};
+use gossip::serf::member::MemberStatus;
 use state::coordinate::Coord;
 use tokio::sync::mpsc;
 
@@ -28,6 +30,10 @@ use crate::Agent;
 
 /// Events of members and users that wait for the agent.
 const EVENTS_MAX: usize = 4096;
+
+const NO_POOL: &str = "this agent is in no pool";
+/// How often servers of the LAN pool are looked for in the WAN pool, besides at every change.
+const FLOOD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A member of a pool, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,17 +170,17 @@ impl Agent {
 
     /// Joins through these addresses (`host` or `host:port`); says how many were reached.
     pub async fn join(&self, addresses: &[String], wan: bool) -> Result<usize, String> {
-        let pool = self.pool(wan).ok_or("this agent is not in that pool")?;
+        let pool = self.pool(wan).ok_or(if wan { "WAN Federation is disabled" } else { NO_POOL })?;
         pool.join(addresses).await
     }
 
     /// Takes a failed member for one that left.
     pub async fn force_leave(&self, node: &str, prune: bool, wan: bool) -> Result<(), String> {
-        let pool = self.pool(wan).ok_or("this agent is not in that pool")?;
-        let known = pool.view().iter().any(|member| member.name == node);
-        if !known {
-            return Err("agent: No node found with name '".to_owned() + node + "'");
-        }
+        let known = |pool: &&Pool| pool.view().iter().any(|member| member.name == node);
+        let Some(pool) = self.pool(wan).filter(known) else {
+            // Compat: of the WAN pool the name is not said.
+            return Err(format!("agent: No node found with name '{}'", if wan { "" } else { node }));
+        };
         pool.force_leave(node, prune).await
     }
 
@@ -209,7 +215,7 @@ impl Agent {
         self.pool(wan)?.coordinate_of(name).await
     }
 
-    /// Does something to the keys of every member of every pool.
+    /// Does something to the keys of every member of every pool, or with `local_only` of the LAN pool.
     pub async fn keyring(
         &self,
         operation: KeyringOperation,
@@ -219,15 +225,15 @@ impl Agent {
         let Some(pools) = self.shared.pools.get() else { return Vec::new() };
         let mut answers = Vec::new();
         // The WAN pool first, as the reference lists them.
-        for pool in pools.wan.iter().chain([&pools.lan]) {
-            answers.push(pool.keys(&operation, relay_factor, local_only, &self.settings().datacenter).await);
+        for pool in pools.wan.iter().filter(|_| !local_only).chain([&pools.lan]) {
+            answers.push(pool.keys(&operation, relay_factor, &self.settings().datacenter).await);
         }
         answers
     }
 
     /// Sends a user event to the LAN pool.
     pub(crate) async fn gossip_event(&self, name: String, payload: bytes::Bytes) -> Result<(), String> {
-        let Some(pool) = self.pool(false) else { return Err("this agent is in no pool".to_owned()) };
+        let Some(pool) = self.pool(false) else { return Err(NO_POOL.to_owned()) };
         pool.user_event(name, payload).await
     }
 
@@ -235,12 +241,45 @@ impl Agent {
         loop {
             tokio::select! {
                 told = events.recv() => match told {
-                    Some(Told::Members) => self.shared.members_changed.notify_one(),
+                    Some(Told::Members) => {
+                        self.shared.members_changed.notify_one();
+                        self.flood().await;
+                    }
                     Some(Told::User(event)) => self.take_user_event(&event),
                     None => return,
                 },
+                () = tokio::time::sleep(FLOOD_INTERVAL) => self.flood().await,
                 () = self.stopped() => return,
             }
+        }
+    }
+
+    /// Brings the servers of the LAN pool into the WAN pool: one join of either pool is enough.
+    async fn flood(&self) {
+        let (Some(lan), Some(wan)) = (self.pool(false), self.pool(true)) else { return };
+        let there = wan.view();
+        let is_there = |name: &str| there.iter().any(|known| known.name == name && known.status == MemberStatus::Alive);
+        let lan = lan.view();
+        let alive = lan.iter().filter(|member| member.status == MemberStatus::Alive);
+        let missing = alive.filter_map(consul::server).filter(|server| {
+            server.wan_join_port != 0 && !is_there(&consul::wan_name(&server.name, &server.datacenter))
+        });
+        let peers: Vec<Peer> = missing
+            .map(|server| Peer {
+                name: consul::wan_name(&server.name, &server.datacenter),
+                address: SocketAddr::new(server.address.ip(), server.wan_join_port),
+            })
+            .collect();
+        if peers.is_empty() {
+            return;
+        }
+        match wan.join_peers(peers).await {
+            Ok(joined) => {
+                for (_, error) in joined.errors {
+                    tracing::debug!(error, "a server of the LAN pool is not reached in the WAN pool");
+                }
+            }
+            Err(error) => tracing::debug!(error, "servers of the LAN pool cannot be brought into the WAN pool"),
         }
     }
 }
