@@ -112,16 +112,22 @@ async fn resolve_until(
     if host.is_empty() {
         return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
+    let found = lookup(host, deadline).await.map_err(fail)?;
+    Ok(found.into_iter().map(|ip| SocketAddr::from((ip, port))).collect())
+}
+
+/// The addresses of a host: at least one, those of the system's resolver unless it is an address itself.
+pub async fn lookup(host: &str, deadline: Option<Instant>) -> Result<Vec<IpAddr>, DialCause> {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::from((ip, port))]);
+        return Ok(vec![ip]);
     }
     if !is_domain_name(host) {
-        return Err(fail(DialCause::Lookup { host: host.to_owned(), server: None, reason: "no such host" }));
+        return Err(DialCause::Lookup { host: host.to_owned(), server: None, reason: "no such host" });
     }
     let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-    let reason = match within(left, lookup_host((host, port))).await {
+    let reason = match within(left, lookup_host((host, 0))).await {
         Some(Ok(found)) => {
-            let found: Vec<SocketAddr> = found.collect();
+            let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -130,7 +136,7 @@ async fn resolve_until(
         Some(Err(error)) => lookup_reason(&error),
         None => "i/o timeout",
     };
-    Err(fail(DialCause::Lookup { host: host.to_owned(), server: first_name_server().await, reason }))
+    Err(DialCause::Lookup { host: host.to_owned(), server: first_name_server().await, reason })
 }
 
 /// getaddrinfo's verdict arrives only as text.

@@ -1,16 +1,17 @@
 //! Joining: names become addresses, and whoever is named at start is tried until somebody answers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use gossip::io::Peer;
+use tokio::time::Instant;
 
 use super::JoinSettings;
 use super::member::{Pool, name_of};
 use crate::Agent;
 
-/// Where pools listen unless told otherwise.
-const LAN_PORT: u16 = 8301;
-const WAN_PORT: u16 = 8302;
+/// A name that is not found so soon is not found.
+const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
 impl Pool {
     /// Says how many were reached; fails if none was.
@@ -19,10 +20,7 @@ impl Pool {
         let mut errors = Vec::new();
         for written in addresses {
             match self.resolve(written).await {
-                Ok(found) => {
-                    let peer = |address| Peer { name: String::new(), address };
-                    peers.extend(found.into_iter().map(peer));
-                }
+                Ok(found) => peers.extend(found),
                 Err(error) => errors.push(format!("Failed to resolve {written}: {error}")),
             }
         }
@@ -40,27 +38,15 @@ impl Pool {
         Err(format!("{count} {word} occurred:\n{lines}\n"))
     }
 
-    async fn resolve(&self, written: &str) -> Result<Vec<SocketAddr>, String> {
-        // A member may be named as `name/address`.
-        let written = written.rsplit_once('/').map_or(written, |(_, address)| address);
-        if let Ok(address) = written.parse::<SocketAddr>() {
-            return Ok(vec![address]);
-        }
-        let port = match self.kind() {
-            gossip::serf::consul::PoolKind::Lan => LAN_PORT,
-            gossip::serf::consul::PoolKind::Wan => WAN_PORT,
-        };
-        let bare = written.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = bare.parse() {
-            return Ok(vec![SocketAddr::new(ip, port)]);
-        }
-        let (host, port) = match written.rsplit_once(':') {
-            Some((host, given)) => (host, given.parse().map_err(|_| format!("invalid port {given:?}"))?),
-            None => (written, port),
-        };
-        let found = tokio::net::lookup_host((host, port)).await;
-        let found: Vec<_> = found.map_err(|_| format!("lookup {host}: no such host"))?.collect();
-        if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
+    async fn resolve(&self, written: &str) -> Result<Vec<Peer>, String> {
+        // Compat: the port that is meant without one is the agent's own, whatever the other's may be.
+        let (name, address) = parts(written, self.port())?;
+        let (host, port) = net::dial::split_host_port(&address).map_err(|error| error.to_string())?;
+        let port = port_number(port)?;
+        let found =
+            net::dial::lookup(host, Some(Instant::now() + LOOKUP_MAX)).await.map_err(|error| error.to_string())?;
+        let peer = |ip| Peer { name: name.to_owned(), address: SocketAddr::new(ip, port) };
+        Ok(found.into_iter().map(peer).collect())
     }
 
     /// Tries until somebody was reached, or as often as is allowed.
@@ -91,6 +77,68 @@ impl Pool {
                 () = tokio::time::sleep(settings.interval) => {}
                 () = self.stop_token().cancelled() => return,
             }
+        }
+    }
+}
+
+/// The member's name, if it is given as `name/address`, and the address with a port.
+fn parts(written: &str, own_port: u16) -> Result<(&str, String), String> {
+    let (name, address) = match written.split_once('/') {
+        Some(("", _)) => return Err("empty node name provided".to_owned()),
+        Some(parts) => parts,
+        None => ("", written),
+    };
+    let has_port = match address.strip_prefix('[') {
+        Some(_) => address.rfind(':') > address.rfind(']'),
+        None => address.matches(':').count() == 1,
+    };
+    if has_port {
+        return Ok((name, address.to_owned()));
+    }
+    let host = address.trim_matches(['[', ']']);
+    Ok((name, if host.contains(':') { format!("[{host}]:{own_port}") } else { format!("{host}:{own_port}") }))
+}
+
+/// Go's `strconv.ParseUint(text, 10, 16)`.
+fn port_number(text: &str) -> Result<u16, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let reason = if is_number { "value out of range" } else { "invalid syntax" };
+    let fault = || format!("strconv.ParseUint: parsing {}: {reason}", net::go_text::quote(text));
+    if is_number { text.parse().map_err(|_| fault()) } else { Err(fault()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parts, port_number};
+
+    #[test]
+    fn a_port_and_a_name_may_be_left_out() {
+        for (written, name, address) in [
+            ("10.0.0.1", "", "10.0.0.1:7"),
+            ("10.0.0.1:8", "", "10.0.0.1:8"),
+            ("[::1]", "", "[::1]:7"),
+            ("::1", "", "[::1]:7"),
+            ("[::1]:8", "", "[::1]:8"),
+            ("n/host", "n", "host:7"),
+            ("n/", "n", ":7"),
+            ("a:b:c", "", "[a:b:c]:7"),
+            ("", "", ":7"),
+        ] {
+            assert_eq!(parts(written, 7), Ok((name, address.to_owned())), "{written}");
+        }
+        assert_eq!(parts("/x", 7), Err("empty node name provided".to_owned()));
+    }
+
+    #[test]
+    fn ports_are_refused_as_in_go() {
+        assert_eq!(port_number("65535"), Ok(65535));
+        for (text, reason) in [
+            ("70000", "value out of range"),
+            ("", "invalid syntax"),
+            ("-1", "invalid syntax"),
+            ("http", "invalid syntax"),
+        ] {
+            assert_eq!(port_number(text), Err(format!("strconv.ParseUint: parsing {text:?}: {reason}")));
         }
     }
 }

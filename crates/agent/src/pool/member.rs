@@ -198,6 +198,11 @@ impl Pool {
         self.shared.kind
     }
 
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.shared.handle.address().port()
+    }
+
     pub(super) fn stop_token(&self) -> &CancellationToken {
         &self.shared.stop
     }

@@ -174,14 +174,30 @@ impl Agent {
         pool.join(addresses).await
     }
 
-    /// Takes a failed member for one that left.
+    /// Takes a failed member for one that left; with `wan` only in that pool, else in both.
     pub async fn force_leave(&self, node: &str, prune: bool, wan: bool) -> Result<(), String> {
-        let known = |pool: &&Pool| pool.view().iter().any(|member| member.name == node);
-        let Some(pool) = self.pool(wan).filter(known) else {
+        let datacenter = &self.settings().datacenter;
+        let is_full = wan || node.ends_with(&format!(".{datacenter}"));
+        let there = if is_full { node.to_owned() } else { consul::wan_name(node, datacenter) };
+        let here = self.pool(false).filter(|_| !wan).map(|pool| (pool, node.to_owned(), "LAN"));
+        let mut found = false;
+        let mut faults = String::new();
+        for (pool, name, kind) in here.into_iter().chain(self.pool(true).map(|pool| (pool, there, "WAN"))) {
+            // Compat: case makes no difference for who is known, but does for who is removed.
+            if pool.view().iter().any(|member| member.name.to_lowercase() == name.to_lowercase()) {
+                found = true;
+                if let Err(error) = pool.force_leave(&name, prune).await {
+                    faults.push_str(&format!("\t* could not remove failed node from {kind}: {error}\n"));
+                }
+            }
+        }
+        match (found, faults.matches('\n').count()) {
             // Compat: of the WAN pool the name is not said.
-            return Err(format!("agent: No node found with name '{}'", if wan { "" } else { node }));
-        };
-        pool.force_leave(node, prune).await
+            (false, _) => Err(format!("agent: No node found with name '{}'", if wan { "" } else { node })),
+            (true, 0) => Ok(()),
+            (true, 1) => Err(format!("1 error occurred:\n{faults}\n")),
+            (true, count) => Err(format!("{count} errors occurred:\n{faults}\n")),
+        }
     }
 
     /// Leaves all pools, the widest first.
