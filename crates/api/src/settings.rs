@@ -15,10 +15,6 @@ pub struct Settings {
     pub primary_datacenter: String,
     pub node_name: String,
     pub node_id: String,
-    pub advertise_address: String,
-    pub server_port: u16,
-    pub serf_lan_port: u16,
-    pub serf_wan_port: Option<u16>,
     pub bootstrap: bool,
     pub build_date: String,
     /// The version that this agent reports.

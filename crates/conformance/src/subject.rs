@@ -151,12 +151,6 @@ impl Agent {
         self.call("GET", path.as_ref())
     }
 
-    /// Whether the agent has a route for this path at all. Joining, leaving and keyrings come with a gossip pool; an
-    /// agent without one leaves them out.
-    pub fn is_routed(&self, path: impl AsRef<str>) -> bool {
-        self.call("OPTIONS", path.as_ref()).send().code == 200
-    }
-
     /// A HEAD.
     pub fn head(&self, path: impl AsRef<str>) -> Call {
         self.call("HEAD", path.as_ref())

@@ -103,10 +103,19 @@ fn agents_join_fail_and_are_let_go() {
     drop(other);
     until(&one, "", &[("one", ALIVE), ("other", FAILED)]);
     assert_eq!(one.get("/v1/agent/self").json()["Stats"]["serf_lan"]["failed"], json!("1"));
+    until(&one, "?wan=1", &[("one.dc1", ALIVE), ("other.dc1", FAILED)]);
     one.put("/v1/agent/force-leave/other", "").expect(200, "");
     until(&one, "", &[("one", ALIVE), ("other", LEFT)]);
+    until(&one, "?wan=1", &[("one.dc1", ALIVE), ("other.dc1", LEFT)]);
     one.put("/v1/agent/force-leave/other?prune", "").expect(200, "");
     until(&one, "", &[("one", ALIVE)]);
+    until(&one, "?wan=1", &[("one.dc1", ALIVE)]);
+    // Who is alive stays, by any spelling.
+    for name in ["one", "ONE", "one.dc1"] {
+        one.put(format!("/v1/agent/force-leave/{name}?prune"), "").expect(200, "");
+    }
+    until(&one, "", &[("one", ALIVE)]);
+    until(&one, "?wan=1", &[("one.dc1", ALIVE)]);
     one.put("/v1/agent/force-leave/other", "").expect(500, "agent: No node found with name 'other'");
 }
 

@@ -141,6 +141,11 @@ impl Shared {
             NoMessage::Ended { untouched: false } => ExchangeError::Refused("unexpected EOF".to_owned()),
             NoMessage::Io(error) => ExchangeError::Refused(error.to_string()),
             NoMessage::Crowded => ExchangeError::Refused("too many streams keep too much".to_owned()),
+            NoMessage::Refused(Refusal::StreamKind(kind)) => ExchangeError::Refused(format!(
+                // What is not gossip at all mostly answers a join, in which case these are the reference's words.
+                "received invalid msgType ({kind}), expected pushPullMsg (6) from={}",
+                to.address
+            )),
             NoMessage::Refused(refusal) => ExchangeError::Refused(refusal.to_string()),
         })
     }
