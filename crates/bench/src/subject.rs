@@ -73,7 +73,6 @@ impl Subject {
             .arg(format!("-config-file={}", config.path().display()))
             .args([format!("-http-port={http}"), format!("-dns-port={dns}")])
             .args([format!("-server-port={}", free_port()?), format!("-serf-lan-port={}", free_port()?)])
-            .arg(format!("-serf-wan-port={}", free_port()?))
             .args([format!("-serf-wan-port={}", free_port()?), "-log-level=error".to_owned()])
             .args(["-grpc-port=-1", "-grpc-tls-port=-1"])
             .stdout(Stdio::null());

@@ -10,7 +10,7 @@ use gossip::coordinate::Coordinate;
 use gossip::envelope::Envelope;
 use gossip::memberlist::{Joined, budget};
 use gossip::serf::consul::{self, LanAdmission, PoolKind, WanAdmission};
-use gossip::serf::member::Member;
+use gossip::serf::member::{Member, MemberStatus};
 use gossip::serf::{Admission, BroadcastId, Config, Event, JoinId, KeyAnswer, Output, QueryId, Serf, Setup};
 use net::gossip::{Clock, Handle, STREAM_TIMEOUT, bind, drive};
 use parking_lot::Mutex;
@@ -245,7 +245,10 @@ impl Pool {
             waiting.lock().left.push(sender);
             serf.leave(now, out)
         };
-        if let Ok(Ok(())) = self.shared.handle.run(leave).await {
+        let is_alone = self.view().iter().filter(|member| member.status == MemberStatus::Alive).count() < 2;
+        let leaving = self.shared.handle.run(leave).await;
+        // Nobody need hear of it if nobody is there.
+        if matches!(leaving, Ok(Ok(()))) && !is_alone {
             let _ = tokio::time::timeout(LEAVE_MAX, left).await;
         }
         self.stop();
