@@ -98,7 +98,7 @@ impl Pool {
         let view = machine.members().cloned().collect();
         let (changed, waiting) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Waiting::default())));
         let stop = CancellationToken::new();
-        let (record, keyrings) = (record.keep(stop.clone()), Arc::new(keyrings));
+        let (record, keyrings) = (record.keep(), Arc::new(keyrings));
         let (kept, mut changes) = mpsc::channel(16);
         let above = {
             let told = told.clone();
