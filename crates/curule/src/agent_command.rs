@@ -221,6 +221,11 @@ async fn start(
     };
 
     drop(watches);
+    if graceful {
+        agent.leave().await;
+    } else {
+        agent.abandon_pools();
+    }
     tracing::info!(target: "agent", "Requesting shutdown");
     stop.send_replace(true);
     dns_stop.cancel();

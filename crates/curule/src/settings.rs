@@ -211,7 +211,7 @@ fn pace(profile: memberlist::Config, written: &Gossip, networks: Option<&[Cidr]>
         allowed_networks: networks
             .unwrap_or_default()
             .iter()
-            .map(|cidr| memberlist::Network { base: cidr.network, prefix: u32::from(cidr.prefix_length) })
+            .map(|cidr| memberlist::Network { base: cidr.network, prefix: cidr.prefix_length })
             .collect(),
         ..profile
     }

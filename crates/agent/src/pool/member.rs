@@ -10,7 +10,7 @@ use gossip::coordinate::Coordinate;
 use gossip::envelope::Envelope;
 use gossip::memberlist::{Joined, budget};
 use gossip::serf::consul::{self, LanAdmission, PoolKind, WanAdmission};
-use gossip::serf::member::Member;
+use gossip::serf::member::{Member, MemberStatus};
 use gossip::serf::{Admission, BroadcastId, Config, Event, JoinId, KeyAnswer, Output, QueryId, Serf, Setup};
 use net::gossip::{Clock, Handle, STREAM_TIMEOUT, bind, drive};
 use parking_lot::Mutex;
@@ -98,7 +98,7 @@ impl Pool {
         let view = machine.members().cloned().collect();
         let (changed, waiting) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Waiting::default())));
         let stop = CancellationToken::new();
-        let (record, keyrings) = (record.keep(stop.clone()), Arc::new(keyrings));
+        let (record, keyrings) = (record.keep(), Arc::new(keyrings));
         let (kept, mut changes) = mpsc::channel(16);
         let above = {
             let told = told.clone();
@@ -250,7 +250,10 @@ impl Pool {
             waiting.lock().left.push(sender);
             serf.leave(now, out)
         };
-        if let Ok(Ok(())) = self.shared.handle.run(leave).await {
+        let is_alone = self.view().iter().filter(|member| member.status == MemberStatus::Alive).count() < 2;
+        let leaving = self.shared.handle.run(leave).await;
+        // Nobody need hear of it if nobody is there.
+        if matches!(leaving, Ok(Ok(()))) && !is_alone {
             let _ = tokio::time::timeout(LEAVE_MAX, left).await;
         }
         self.stop();

@@ -22,7 +22,7 @@ use gossip::memberlist;
 use gossip::serf::consul::{self, AgentTags, PoolKind, ServerTags};
 use gossip::serf::member::MemberStatus;
 use state::coordinate::Coord;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub use self::keys::{KeyringOperation, KeyringResponse};
 use self::member::Pool;
@@ -140,7 +140,9 @@ impl Agent {
         if self.shared.pools.set(Arc::clone(&pools)).is_err() {
             return Err("the pools were entered before".to_owned());
         }
-        tokio::spawn(self.clone().hear(events));
+        let flood = Arc::new(Notify::new());
+        tokio::spawn(self.clone().hear(events, Arc::clone(&flood)));
+        tokio::spawn(self.clone().keep_flooding(flood));
         tokio::spawn(self.clone().report_coordinates());
         for (pool, settings) in [(Some(&pools.lan), Some(&settings.lan)), (pools.wan.as_ref(), settings.wan.as_ref())] {
             if let (Some(pool), Some(settings)) = (pool, settings)
@@ -200,12 +202,15 @@ impl Agent {
         }
     }
 
-    /// Leaves all pools, the widest first.
+    /// Leaves all pools.
     pub async fn leave(&self) {
         let Some(pools) = self.shared.pools.get() else { return };
-        for pool in pools.wan.iter().chain([&pools.lan]) {
-            pool.leave().await;
-        }
+        let wan = async {
+            if let Some(wan) = &pools.wan {
+                wan.leave().await;
+            }
+        };
+        tokio::join!(wan, pools.lan.leave());
     }
 
     /// Ends gossip without a word.
@@ -253,20 +258,31 @@ impl Agent {
         pool.user_event(name, payload).await
     }
 
-    async fn hear(self, mut events: mpsc::Receiver<Told>) {
+    async fn hear(self, mut events: mpsc::Receiver<Told>, flood: Arc<Notify>) {
         loop {
             tokio::select! {
                 told = events.recv() => match told {
                     Some(Told::Members) => {
                         self.shared.members_changed.notify_one();
-                        self.flood().await;
+                        flood.notify_one();
                     }
                     Some(Told::User(event)) => self.take_user_event(&event),
                     None => return,
                 },
-                () = tokio::time::sleep(FLOOD_INTERVAL) => self.flood().await,
                 () = self.stopped() => return,
             }
+        }
+    }
+
+    /// A task of its own, since a server that does not answer holds it up.
+    async fn keep_flooding(self, flood: Arc<Notify>) {
+        loop {
+            tokio::select! {
+                () = flood.notified() => {}
+                () = tokio::time::sleep(FLOOD_INTERVAL) => {}
+                () = self.stopped() => return,
+            }
+            self.flood().await;
         }
     }
 

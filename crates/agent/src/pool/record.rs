@@ -3,7 +3,7 @@
 //! Always true: a line that may not be lost is on the disk before the next is taken; what cannot be written is told
 //! and does not end the pool.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use gossip::serf::consul::PoolKind;
 use gossip::serf::snapshot::{Replayed, SnapshotWrite, replay};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 const LAN_FILE: &str = "serf/local.snapshot";
 const WAN_FILE: &str = "serf/remote.snapshot";
@@ -48,42 +47,41 @@ impl Record {
         self.replayed.clone()
     }
 
-    /// Writes from now on what it is given.
-    pub(super) fn keep(self, stop: CancellationToken) -> Keeper {
+    /// Writes from now on what it is given, until the keeper goes.
+    pub(super) fn keep(self) -> Keeper {
         let (lines, mut waiting) = mpsc::channel::<SnapshotWrite>(WAITING_MAX);
         if let Some(path) = self.path {
-            tokio::task::spawn_blocking(move || {
-                let mut file = None;
-                while let Some(write) = waiting.blocking_recv() {
-                    if let Err(error) = put(&path, &mut file, &write) {
+            tokio::spawn(async move {
+                while let Some(write) = waiting.recv().await {
+                    let place = path.clone();
+                    // Lines are rare: a thread for each costs less than one that waits.
+                    let written = tokio::task::spawn_blocking(move || put(&place, &write)).await;
+                    if let Ok(Err(error)) = written {
                         tracing::error!(path = %path.display(), %error, "a gossip snapshot cannot be written");
-                        file = None;
                     }
                 }
             });
         }
-        drop(stop);
         Keeper { lines }
     }
 }
 
-fn put(path: &Path, file: &mut Option<File>, write: &SnapshotWrite) -> io::Result<()> {
-    if let SnapshotWrite::Replace(text) = write {
-        *file = None;
-        let beside = path.with_extension("snapshot.compact");
-        let mut compact = OpenOptions::new().create(true).truncate(true).write(true).mode(MODE).open(&beside)?;
-        compact.write_all(text.as_bytes())?;
-        compact.sync_all()?;
-        return fs::rename(&beside, path);
-    }
-    let open = match file {
-        Some(open) => open,
-        None => file.insert(OpenOptions::new().create(true).append(true).mode(MODE).open(path)?),
-    };
+fn put(path: &Path, write: &SnapshotWrite) -> io::Result<()> {
+    let open = || OpenOptions::new().create(true).append(true).mode(MODE).open(path);
     match write {
-        SnapshotWrite::Append(line) => open.write_all(line.as_bytes()),
-        SnapshotWrite::AppendDurably(line) => open.write_all(line.as_bytes()).and_then(|()| open.sync_data()),
-        SnapshotWrite::Replace(_) => Ok(()),
+        SnapshotWrite::Append(line) => open()?.write_all(line.as_bytes()),
+        SnapshotWrite::AppendDurably(line) => {
+            let mut file = open()?;
+            file.write_all(line.as_bytes())?;
+            file.sync_data()
+        }
+        SnapshotWrite::Replace(text) => {
+            let beside = path.with_extension("snapshot.compact");
+            let mut compact = OpenOptions::new().create(true).truncate(true).write(true).mode(MODE).open(&beside)?;
+            compact.write_all(text.as_bytes())?;
+            compact.sync_all()?;
+            fs::rename(&beside, path)
+        }
     }
 }
 

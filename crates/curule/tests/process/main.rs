@@ -11,5 +11,6 @@ mod harness;
 mod kill;
 mod lifecycle;
 mod limits;
+mod pool;
 mod restart;
 mod watches;
