@@ -151,6 +151,8 @@ async fn start(
     let (orders, mut inbox) = mpsc::channel(16);
     let (stop, stopped) = watch::channel(false);
     let shown = Arc::new(Mutex::new(runtime));
+    // Before anything is served: whoever is answered may send a signal next.
+    listen_for_signals(&orders, &shown)?;
     let api = {
         let runtime = shown.lock();
         let hooks = hooks(&shown, &node_id, &orders);
@@ -194,7 +196,6 @@ async fn start(
         }
     }
     let mut watches = watches.start();
-    listen_for_signals(&orders, &shown)?;
     tracing::info!(target: "agent", "Consul agent running!");
     tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
 
