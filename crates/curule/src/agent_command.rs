@@ -26,6 +26,8 @@ use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage, w
 /// How often the state is counted for the metrics, as in the reference.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The first time after a start, which leaves more behind than an hour of rest.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// Large for the allocator; never touched.
 const LARGE: usize = 4 << 20;
 
@@ -339,6 +341,7 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
 
 /// Sets the gauges of the server and of what the state holds, once in each interval of the metrics.
 async fn report(server: Server, datacenter: String) {
+    let mut pause = SETTLED_AFTER;
     loop {
         server.report();
         let state = server.state();
@@ -353,7 +356,7 @@ async fn report(server: Server, datacenter: String) {
         }
         // The allocator gives freed pages back when large ones come and go; an agent at rest has none that do.
         drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
-        tokio::time::sleep(REPORT_INTERVAL).await;
+        tokio::time::sleep(std::mem::replace(&mut pause, REPORT_INTERVAL)).await;
     }
 }
 
