@@ -11,9 +11,9 @@ mod tests;
 mod udp;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acl::Authorizer;
 use arc_swap::ArcSwap;
@@ -103,7 +103,7 @@ pub async fn serve(listeners: Listeners, sources: Sources, shutdown: Cancellatio
         Arc::new(Desk { sources, waiting: Arc::new(Semaphore::new(MAX_WAITING)), meter: Meter::new(&node_name) });
     let mut loops = JoinSet::new();
     for socket in listeners.udp {
-        loops.spawn(keep_up(Arc::new(socket), Arc::clone(&desk), shutdown.clone()));
+        loops.spawn(keep_up(socket, Arc::clone(&desk), shutdown.clone()));
     }
     for listener in listeners.tcp {
         loops.spawn(tcp::run(listener, Arc::clone(&desk), shutdown.clone()));
@@ -116,9 +116,43 @@ pub async fn serve(listeners: Listeners, sources: Sources, shutdown: Cancellatio
 }
 
 /// Starts the loop of a socket anew should it ever break: one packet must not end the service for all.
-async fn keep_up(socket: Arc<UdpSocket>, desk: Arc<Desk>, shutdown: CancellationToken) {
-    while let Err(error) = tokio::spawn(udp::run(Arc::clone(&socket), Arc::clone(&desk), shutdown.clone())).await {
-        tracing::error!(%error, "the DNS loop over UDP broke");
+async fn keep_up(socket: UdpSocket, desk: Arc<Desk>, shutdown: CancellationToken) {
+    let socket = match blocking(socket) {
+        Ok(socket) => Arc::new(socket),
+        Err(error) => {
+            tracing::error!(%error, "DNS over UDP cannot be served");
+            return;
+        }
+    };
+    let waker = tokio::spawn(wake(Arc::clone(&socket), shutdown.clone()));
+    loop {
+        let (socket, desk, shutdown) = (Arc::clone(&socket), Arc::clone(&desk), shutdown.clone());
+        match tokio::task::spawn_blocking(move || udp::run(&socket, &desk, &shutdown)).await {
+            Ok(()) => break,
+            Err(error) => tracing::error!(%error, "the DNS loop over UDP broke"),
+        }
+    }
+    waker.abort();
+}
+
+/// A receiver without a packet looks this often whether it is to end.
+const UDP_PATIENCE: Duration = Duration::from_secs(1);
+
+fn blocking(socket: UdpSocket) -> io::Result<std::net::UdpSocket> {
+    let socket = socket.into_std()?;
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(UDP_PATIENCE))?;
+    Ok(socket)
+}
+
+/// At the end sends the receiver an empty packet, which nobody answers.
+async fn wake(socket: Arc<std::net::UdpSocket>, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    if let Ok(mut address) = socket.local_addr() {
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let _ = socket.send_to(&[], address);
     }
 }
 
