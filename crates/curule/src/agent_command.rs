@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use acl::AllowAll;
+use acl::{AllowAll, Authorizer};
 use agent::logbook::Logbook;
 use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
 use agent::{Agent, Cluster, ServerIdentity};
@@ -186,7 +186,10 @@ async fn start(
             let server = server.clone();
             Arc::new(move || server.state())
         },
-        authorizer: Arc::new(|| Arc::new(AllowAll)),
+        authorizer: {
+            let everybody: Arc<dyn Authorizer> = Arc::new(AllowAll);
+            Arc::new(move || Arc::clone(&everybody))
+        },
         settings: Arc::clone(&dns_settings),
     };
     let dns_addresses = shown.lock().addresses.dns.clone();

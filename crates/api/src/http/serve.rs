@@ -28,8 +28,6 @@ use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
 const HEAD_WAIT: Duration = Duration::from_secs(60);
-/// Header lines of a request; their bytes have a bound of their own (`http_config.max_header_bytes`).
-const HEADERS_MAX: usize = 512;
 /// A refused accept (no file descriptors left) is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// At shutdown, answers that are on their way get this long.
@@ -283,7 +281,6 @@ async fn speak(
         // Compat: Go writes header names in title case, and some clients compare them so.
         .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
-        .max_headers(HEADERS_MAX)
         .max_buf_size(client.api.settings.max_header_bytes)
         // The library would look for the client's end by reading ahead; `Socket::closed` looks where it matters.
         .half_close(true)

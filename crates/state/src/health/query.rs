@@ -225,11 +225,17 @@ pub(crate) fn with_checks<'a>(
     state: &State,
     instances: impl IntoIterator<Item = &'a Arc<Instance>>,
 ) -> Vec<CheckServiceNode> {
-    let of_node: Arc<str> = Arc::default();
+    let no_service: Arc<str> = Arc::default();
     let mut rows = Vec::new();
+    // Instances on one node stand together, and share its checks.
+    let (mut last, mut of_node): (Option<&Arc<str>>, Vec<Arc<HealthCheck>>) = (None, Vec::new());
     for instance in instances {
         let Some(node) = state.catalog.node(&instance.node_key) else { continue };
-        let mut checks: Vec<_> = state.health.of_instance(&instance.node_key, &of_node).cloned().collect();
+        if last != Some(&instance.node_key) {
+            of_node = state.health.of_instance(&instance.node_key, &no_service).cloned().collect();
+            last = Some(&instance.node_key);
+        }
+        let mut checks = of_node.clone();
         if !instance.id_key.is_empty() {
             checks.extend(state.health.of_instance(&instance.node_key, &instance.id_key).cloned());
         }
