@@ -67,7 +67,8 @@ pub enum Output {
     Hangup { stream: StreamId },
     /// Worth a line in the log (already rate-limited by the machine).
     Log { level: Level, line: String },
-    /// Count this: a metric of metrics.tsv without its prefix (`memberlist.udp.received`, …).
+    /// Count this: a metric of metrics.tsv without its prefix (`memberlist.msg.alive`, …). Whoever drives the machine
+    /// counts `memberlist.udp.*` and `memberlist.tcp.*` itself.
     Count { name: &'static str, by: u64 },
     /// Sample this (milliseconds or a plain number).
     Sample { name: &'static str, value: f64 },

@@ -181,7 +181,6 @@ impl Memberlist {
             return false;
         };
         let message = self.state(turn, matches!(purpose, Purpose::Join(_)));
-        turn.count("memberlist.tcp.connect", 1);
         turn.outputs.push(Output::Exchange { exchange, to, message, reply: true, timeout: self.config.tcp_timeout });
         true
     }
@@ -212,7 +211,6 @@ impl Memberlist {
         from: SocketAddr,
         message: &Bytes,
     ) {
-        turn.count("memberlist.tcp.accept", 1);
         let refused = match Stream::decode(message) {
             Ok(Stream::PushPull(theirs)) => {
                 // They judge our state themselves, so it goes out whatever we think of theirs.

@@ -121,7 +121,10 @@ impl Shared {
         let mut stream = dial::tcp(&to.address.to_string(), Some(span))
             .await
             .map_err(|error| ExchangeError::Unreachable(error.to_string()))?;
-        metrics::counter!("consul.memberlist.tcp.connect").increment(1);
+        // Compat: pings and user messages over TCP are not counted.
+        if message.first() == Some(&kind::PUSH_PULL) {
+            metrics::counter!("consul.memberlist.tcp.connect").increment(1);
+        }
         let envelope = self.envelope.load_full();
         let sealed = envelope.seal_stream(message, nonce());
         match timeout_at(deadline, send(&mut stream, &sealed)).await {

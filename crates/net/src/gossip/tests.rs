@@ -1,7 +1,9 @@
 //! Two members with a trivial machine, over loopback.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,6 +12,9 @@ use gossip::envelope::{Envelope, kind};
 use gossip::io::{ExchangeError, ExchangeId, Input, Now, Output, Peer};
 use gossip::keyring::{Key, Keyring};
 use gossip::machine::{Machine, Route};
+use gossip::memberlist;
+use gossip::serf::{Config, Open, Serf, Setup};
+use metrics::{Counter, Gauge, Histogram, Key as Metric, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -298,4 +303,95 @@ async fn a_machine_that_insists_on_failing_exchanges_does_not_stop_the_loop() {
     for _ in 0..super::EXCHANGES_MAX {
         assert!(matches!(a.hear().await, Input::Exchanged { result: Err(ExchangeError::TimedOut), .. }));
     }
+}
+
+/// What was counted on this thread.
+#[derive(Default)]
+struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Counts {
+    fn of(&self, name: &str) -> u64 {
+        self.0.lock().unwrap().get(name).map_or(0, |count| count.load(Ordering::Acquire))
+    }
+}
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Metric, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.0.lock().unwrap().entry(key.name().to_owned()).or_default().clone())
+    }
+
+    fn register_gauge(&self, _: &Metric, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Metric, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+const ACCEPTED: &str = "consul.memberlist.tcp.accept";
+const CONNECTED: &str = "consul.memberlist.tcp.connect";
+
+async fn serf(name: &str, stop: &CancellationToken) -> Handle<Serf> {
+    let sockets = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let address = sockets.address();
+    let setup = Setup {
+        config: Config::serf(name),
+        // Nothing but the join opens a stream.
+        memberlist: memberlist::Config {
+            push_pull_interval: Duration::from_secs(3600),
+            probe_interval: Duration::from_secs(3600),
+            ..memberlist::Config::local(name, address)
+        },
+        admission: Box::new(Open),
+        keyring: None,
+        seed: 7,
+        snapshot: None,
+    };
+    let clock = Clock::start();
+    let mut outputs = vec![];
+    let machine = Serf::new(setup, clock.now(), &mut outputs).unwrap();
+    let envelope = Arc::new(ArcSwap::from_pointee(Envelope::default()));
+    let stop = stop.clone();
+    let member = Member { machine, outputs, clock, envelope, above: drop, stream_timeout: BOUND, stop };
+    drive(sockets, member).0
+}
+
+#[tokio::test]
+async fn a_join_counts_one_stream_at_either_end() {
+    let counts = Counts::default();
+    let _counting = metrics::set_default_local_recorder(&counts);
+    let stop = CancellationToken::new();
+    let (a, b) = (serf("a", &stop).await, serf("b", &stop).await);
+    let peer = Peer { name: String::new(), address: b.address() };
+    a.run(move |serf, now, out| serf.join(now, vec![peer], true, out).unwrap()).await.unwrap();
+    let joined = async {
+        while a.run(|serf, _, _| serf.member("b").is_none()).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(BOUND, joined).await.unwrap();
+    stop.cancel();
+    assert_eq!((counts.of(ACCEPTED), counts.of(CONNECTED)), (1, 1));
+}
+
+#[tokio::test]
+async fn only_push_pulls_count_as_connected() {
+    let counts = Counts::default();
+    let _counting = metrics::set_default_local_recorder(&counts);
+    let mut a = node(Envelope::default(), BOUND).await;
+    let b = node(Envelope::default(), BOUND).await;
+    a.exchange(b.peer(), ping(), true).await.unwrap().unwrap();
+    assert_eq!((counts.of(ACCEPTED), counts.of(CONNECTED)), (1, 0));
+    // Whether anything comes back does not matter.
+    let _ = a.exchange(b.peer(), message(kind::PUSH_PULL, 0), false).await;
+    assert_eq!(counts.of(CONNECTED), 1);
+    let gone = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap().address();
+    let nobody = Peer { name: "gone".to_owned(), address: gone };
+    a.exchange(nobody, message(kind::PUSH_PULL, 0), false).await.unwrap_err();
+    assert_eq!(counts.of(CONNECTED), 1);
 }
