@@ -98,6 +98,20 @@ fn joining_in_vain_ends_the_agent_when_it_is_told_so() {
     assert!(home.log().contains("max join retry exhausted"), "{}", home.log());
 }
 
+#[test]
+fn a_port_in_use_is_told_as_the_reference_tells_it() {
+    let first = Home::dev().start();
+    let address = lan(&first);
+    let port = address.rsplit(':').next().expect("it has a port").to_owned();
+    let said = Home::dev().flag(format!("-serf-lan-port={port}")).refused();
+    let expected = format!(
+        "Failed to start Consul server: Failed to start LAN Serf: Failed to create memberlist: Could not set up network \
+         transport: failed to obtain an address: Failed to start TCP listener on \\\"127.0.0.1\\\" port {port}: listen tcp \
+         {address}: bind: address already in use"
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
 /// A service on another member's node outlives a restart of the server that the catalog is of.
 #[test]
 fn a_restart_takes_no_member_out() {
