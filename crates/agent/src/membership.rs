@@ -4,7 +4,8 @@
 //! A leader duty driven by levels: what should be there is compared with what is, and written only if they differ. Events
 //! of gossip only say when to look.
 //!
-//! Always true: this server's own node is never taken out; what others said of a node besides is not touched.
+//! Always true: this server's own node is never taken out; what others said of a node besides is not touched; a member
+//! that cannot be registered holds up no other; a restart takes nobody out who is only not met again yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use state::Command;
 use state::catalog::{DeregisterRequest, NodeService, RegisterRequest, SERF_HEALTH, Weights};
 use state::coordinate::{Coord, Coordinate};
 use state::health::HealthCheck;
+use tokio::time::Instant;
 
 use crate::Agent;
 
@@ -24,6 +26,9 @@ use crate::Agent;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// After a failed write (no leader yet) it is tried again after this.
 const RETRY: Duration = Duration::from_millis(250);
+/// Who is registered since an earlier life has this long to be met again. The reference has no such patience, but its
+/// leader is not elected before Serf has rejoined.
+const REUNION: Duration = Duration::from_secs(60);
 /// How often this node's coordinate is sent.
 const COORDINATE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -40,9 +45,11 @@ pub struct ServerIdentity {
 impl Agent {
     /// Keeps the catalog true to the members of the pool, this server first, until the agent stops.
     pub async fn keep_members_registered(self, identity: ServerIdentity) {
+        let reunion_over = Instant::now() + REUNION;
+        let mut met = BTreeSet::new();
         loop {
             let restore = self.cluster().watch_restore();
-            let pause = match self.reconcile(&identity).await {
+            let pause = match self.reconcile(&identity, &mut met, Instant::now() >= reunion_over).await {
                 Ok(()) => INTERVAL,
                 Err(error) => {
                     tracing::warn!(%error, "members could not be registered");
@@ -58,30 +65,38 @@ impl Agent {
         }
     }
 
-    async fn reconcile(&self, identity: &ServerIdentity) -> Result<(), server::Error> {
+    /// `met` are the members that were seen in this life and are not taken out yet, in lower case.
+    async fn reconcile(
+        &self,
+        identity: &ServerIdentity,
+        met: &mut BTreeSet<String>,
+        reunion_is_over: bool,
+    ) -> Result<(), server::Error> {
         self.register_server(identity).await?;
         self.report_coordinate()?;
         let Some(view) = self.lan_view() else { return Ok(()) };
         let own = &self.settings().node_name;
         for member in view.iter().filter(|member| member.name != *own) {
-            match member.status {
-                MemberStatus::Alive | MemberStatus::Leaving => self.register_member(member, "passing", ALIVE).await?,
-                MemberStatus::Failed => self.register_member(member, "critical", FAILED).await?,
-                MemberStatus::Left => self.deregister_member(&member.name).await?,
-                MemberStatus::None => {}
+            let done = match member.status {
+                MemberStatus::Alive | MemberStatus::Leaving => self.register_member(member, "passing", ALIVE).await,
+                MemberStatus::Failed => self.register_member(member, "critical", FAILED).await,
+                MemberStatus::Left => self.deregister_member(&member.name).await,
+                MemberStatus::None => Ok(()),
+            };
+            skip_refused(&member.name, done)?;
+        }
+        // Compat: names in the catalog are the same in any case.
+        let known: BTreeSet<String> = view.iter().map(|member| member.name.to_lowercase()).collect();
+        // Who is registered and no longer remembered was reaped.
+        let state = self.cluster().state();
+        let unknown = |name: &&str| !name.eq_ignore_ascii_case(own) && !known.contains(&name.to_lowercase());
+        let missing: Vec<String> = state.members_registered().filter(unknown).map(str::to_owned).collect();
+        for name in missing {
+            if reunion_is_over || met.contains(&name.to_lowercase()) {
+                skip_refused(&name, self.deregister_member(&name).await)?;
             }
         }
-        // Who is registered and no longer remembered was reaped.
-        let known: BTreeSet<&str> = view.iter().map(|member| member.name.as_str()).collect();
-        let state = self.cluster().state();
-        let reaped: Vec<String> = state
-            .members_registered()
-            .filter(|name| *name != own && !known.contains(name))
-            .map(str::to_owned)
-            .collect();
-        for name in reaped {
-            self.deregister_member(&name).await?;
-        }
+        *met = known;
         Ok(())
     }
 
@@ -204,6 +219,17 @@ impl Agent {
         let own =
             Coordinate { node: settings.node_name.clone(), coord: Some(Coord::default()), ..Coordinate::default() };
         self.cluster().update_coordinate(own, &AllowAll)
+    }
+}
+
+/// What is wrong with one member is no reason to leave the others alone; what is wrong with the cluster is.
+fn skip_refused(member: &str, done: Result<(), server::Error>) -> Result<(), server::Error> {
+    match done {
+        Err(server::Error::Refused(error)) => {
+            tracing::error!(target: "agent.server", member, %error, "failed to reconcile member");
+            Ok(())
+        }
+        done => done,
     }
 }
 

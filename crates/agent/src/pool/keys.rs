@@ -11,7 +11,7 @@ use gossip::serf::KeyOperation;
 use gossip::serf::consul::PoolKind;
 
 use super::GossipSettings;
-use super::member::Pool;
+use super::member::{Pool, name_of};
 use crate::persist::write_private;
 
 /// What is done to keys; keys are base64.
@@ -117,6 +117,7 @@ impl Keyrings {
             None => None,
         };
         let name = if kind == PoolKind::Lan { LAN_FILE } else { WAN_FILE };
+        let pool = name_of(kind);
         let path = all.data_dir.as_ref().filter(|_| all.keyring_file).map(|dir| dir.join(name));
         let Some(path) = path else { return Ok(Keyrings { path: None, current: configured }) };
         let current = match fs::read(&path) {
@@ -126,7 +127,7 @@ impl Keyrings {
                     && !kept.keys().contains(configured.primary())
                 {
                     // Compat: what is kept wins.
-                    tracing::warn!(target: "agent", keyring = "LAN", "keyring doesn't include key provided with -encrypt, using keyring");
+                    tracing::warn!(target: "agent", keyring = pool, "keyring doesn't include key provided with -encrypt, using keyring");
                 }
                 Some(kept)
             }

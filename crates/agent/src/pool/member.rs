@@ -61,8 +61,9 @@ impl Pool {
             let (pool, address) = (name_of(settings.kind), settings.bind);
             let reason = net::go_text::reason(&error);
             format!(
-                "Failed to start {pool} Serf: Failed to create memberlist: Could not set up network transport: failed to \
-                 obtain an address: Failed to start TCP listener on {:?} port {}: listen tcp {address}: bind: {reason}",
+                "Failed to start Consul server: Failed to start {pool} Serf: Failed to create memberlist: Could not set \
+                 up network transport: failed to obtain an address: Failed to start TCP listener on {:?} port {}: listen \
+                 tcp {address}: bind: {reason}",
                 address.ip().to_string(),
                 address.port()
             )

@@ -1,5 +1,7 @@
 //! Agents that meet: joining at start, failing, leaving, coming back, and what the catalog makes of it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use conformance::Agent;
@@ -94,6 +96,78 @@ fn joining_in_vain_ends_the_agent_when_it_is_told_so() {
     let mut agent = home.start();
     assert_eq!(agent.wait(), 1);
     assert!(home.log().contains("max join retry exhausted"), "{}", home.log());
+}
+
+#[test]
+fn a_port_in_use_is_told_as_the_reference_tells_it() {
+    let first = Home::dev().start();
+    let address = lan(&first);
+    let port = address.rsplit(':').next().expect("it has a port").to_owned();
+    let said = Home::dev().flag(format!("-serf-lan-port={port}")).refused();
+    let expected = format!(
+        "Failed to start Consul server: Failed to start LAN Serf: Failed to create memberlist: Could not set up network \
+         transport: failed to obtain an address: Failed to start TCP listener on \\\"127.0.0.1\\\" port {port}: listen tcp \
+         {address}: bind: address already in use"
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+/// A service on another member's node outlives a restart of the server that the catalog is of.
+#[test]
+fn a_restart_takes_no_member_out() {
+    let home = Home::durable().config(QUICK).flag("-node=first");
+    let first = home.start();
+    let (_home, _second) = joins(Home::durable(), "second", &first);
+    wait_until("the second is registered", || is_health(&first, "second", Some("passing")));
+    let known = first.get("/v1/catalog/node/second").json();
+    let address = known["Node"]["Address"].as_str().expect("a node has an address").to_owned();
+    let service = serde_json::json!({
+        "Node": "second", "Address": address, "SkipNodeUpdate": true, "Service": { "Service": "kept" }
+    });
+    first.put("/v1/catalog/register", service.to_string()).status(200);
+    let created = |agent: &Agent| agent.get("/v1/catalog/node/second").json()["Node"]["CreateIndex"].clone();
+    let before = created(&first);
+    first.crash();
+    let first = home.start();
+    wait_until("it has met the second again", || {
+        let members = first.get("/v1/agent/members?filter=Name==second").json();
+        members[0]["Status"] == 1 && is_health(&first, "second", Some("passing"))
+    });
+    assert_eq!(created(&first), before);
+    assert_eq!(first.get("/v1/catalog/service/kept").json().as_array().map(Vec::len), Some(1));
+}
+
+/// A key is changed on one of three; the third starts again with nothing but its file, and is let in.
+#[test]
+fn changed_keys_outlive_a_restart() {
+    const OLD: &str = "cg8StVXbQJ0gPvMd9o7yrg==";
+    const NEW: &str = "AAECAwQFBgcICQoLDA0ODw==";
+    let encrypted = |home: Home| home.flag(format!("-encrypt={OLD}"));
+    let first = encrypted(Home::dev()).config(QUICK).flag("-node=first").start();
+    let (_second_home, second) = joins(encrypted(Home::durable()), "second", &first);
+    let (third_home, mut third) = joins(encrypted(Home::durable()), "third", &second);
+    for node in ["second", "third"] {
+        wait_until("all three are registered", || is_health(&first, node, Some("passing")));
+    }
+    let key = |key: &str| serde_json::json!({ "Key": key }).to_string();
+    // The WAN pool of each is known to its neighbours later; the LAN pool is what counts here.
+    first.post("/v1/operator/keyring", key(NEW)).status(200);
+    first.put("/v1/operator/keyring", key(NEW)).status(200);
+    first.delete("/v1/operator/keyring").body(key(OLD)).status(200);
+    let file = third_home.data_dir().join("serf/local.keyring");
+    let kept: Vec<String> = serde_json::from_slice(&fs::read(&file).expect("there is a keyring")).expect("it is JSON");
+    assert_eq!(kept, [NEW]);
+    assert_eq!(fs::metadata(&file).expect("there is a keyring").permissions().mode() & 0o777, 0o600);
+    // Not by a crash: the name of who failed is not free for another address at once.
+    third.put("/v1/agent/leave", "").status(200);
+    assert_eq!(third.wait(), 0);
+    wait_until("it is out of the catalog", || is_health(&first, "third", None));
+    let _third = third_home.start();
+    assert!(third_home.log().contains("keyring doesn't include key provided with -encrypt, using keyring"));
+    wait_until("it is back", || is_health(&first, "third", Some("passing")));
+    let listed = first.get("/v1/operator/keyring").json();
+    let lan = listed.as_array().and_then(|pools| pools.iter().find(|pool| pool["WAN"] == false));
+    assert_eq!(lan.map(|pool| &pool["Keys"]), Some(&serde_json::json!({ NEW: 3 })), "{listed}");
 }
 
 /// Debian's `serf`, an implementation that is not ours, with the tags of a Consul client.
