@@ -9,6 +9,7 @@
 mod bodies;
 mod commands;
 mod configuration;
+mod membership;
 mod names;
 mod texts;
 mod world;
@@ -23,11 +24,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "config_files", run: config_files },
     Target { name: "dns_packets", run: dns_packets },
     Target { name: "filters", run: filters },
     Target { name: "go_texts", run: go_texts },
+    Target { name: "gossip_keyrings", run: gossip_keyrings },
+    Target { name: "gossip_machines", run: gossip_machines },
+    Target { name: "gossip_packets", run: gossip_packets },
+    Target { name: "gossip_snapshots", run: gossip_snapshots },
+    Target { name: "gossip_streams", run: gossip_streams },
     Target { name: "hcl_texts", run: hcl_texts },
     Target { name: "json_bodies", run: json_bodies },
     Target { name: "log_entries", run: log_entries },
@@ -38,5 +44,8 @@ pub const TARGETS: [Target; 9] = [
 pub use bodies::json_bodies;
 pub use commands::{log_entries, msgpack_values, snapshot_archives};
 pub use configuration::{config_files, hcl_texts};
+pub use membership::{
+    gossip_keyrings, gossip_machines, gossip_packets, gossip_seeds, gossip_snapshots, gossip_streams,
+};
 pub use names::dns_packets;
 pub use texts::{filters, go_texts};

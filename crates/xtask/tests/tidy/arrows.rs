@@ -32,7 +32,7 @@ const PROOFS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     // It knows no crate of ours: it would test a stranger the same way.
     ("conformance", &[]),
-    ("fuzzing", &["acl", "agent", "api", "config", "dns", "filter", "hcl", "replica", "state", "wire"]),
+    ("fuzzing", &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "replica", "state", "wire"]),
     ("sim", &["acl", "disk", "gossip", "replica", "server", "state", "wire"]),
     ("xtask", &["conformance"]),
 ];

@@ -6,9 +6,6 @@ use std::fs;
 use crate::assert_tidy;
 use crate::tree::{packages, root, sources_of};
 
-/// Crates that were given their dependencies before their code.
-const BEGUN: [&str; 1] = ["gossip"];
-
 /// The lines of `[workspace.dependencies]`, each with the line before it.
 fn listed() -> Vec<(String, String)> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("there is a root manifest");
@@ -48,7 +45,7 @@ fn each_is_taken_by_a_crate() {
     let wrong: Vec<String> = listed()
         .into_iter()
         .map(|(name, _)| name)
-        .filter(|name| !taken.contains(name.as_str()) && !BEGUN.contains(&name.as_str()))
+        .filter(|name| !taken.contains(name.as_str()))
         .collect();
     assert_tidy("nobody takes these dependencies of the root manifest: remove them", &wrong);
 }
@@ -56,7 +53,7 @@ fn each_is_taken_by_a_crate() {
 #[test]
 fn each_is_used_by_the_crate_that_takes_it() {
     let mut wrong = Vec::new();
-    for package in packages().iter().filter(|package| !BEGUN.contains(&package.name.as_str())) {
+    for package in packages() {
         for used in &package.dependencies {
             let name = used.name.replace('-', "_");
             if !sources_of(package).any(|source| has_word(&source.text, &name)) {
