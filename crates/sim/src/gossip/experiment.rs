@@ -19,6 +19,8 @@ use super::world::World;
 
 /// Nothing takes longer, or the run is worthless.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// News of the beginning still goes around when all know each other; in a pool of some hundreds it takes most of this.
+const QUIET: Duration = Duration::from_secs(90);
 /// How long false positives are counted.
 const COUNTED: Duration = Duration::from_secs(120);
 
@@ -76,6 +78,7 @@ fn network(plan: Plan) -> Network {
 fn crash(plan: Plan, seed: u64, configure: fn(&mut Config), outcome: &mut Outcome) {
     let mut world = World::settled(seed, plan.members, configure);
     world.network = network(plan);
+    world.run_for(QUIET);
     let (packets, bytes) = (world.packets, world.bytes);
     world.run_for(Duration::from_secs(10));
     let rest = 10.0 * plan.members as f64;

@@ -42,11 +42,8 @@ fn each_has_a_reason() {
 fn each_is_taken_by_a_crate() {
     let taken: BTreeSet<&str> =
         packages().iter().flat_map(|package| &package.dependencies).map(|used| used.name.as_str()).collect();
-    let wrong: Vec<String> = listed()
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| !taken.contains(name.as_str()))
-        .collect();
+    let wrong: Vec<String> =
+        listed().into_iter().map(|(name, _)| name).filter(|name| !taken.contains(name.as_str())).collect();
     assert_tidy("nobody takes these dependencies of the root manifest: remove them", &wrong);
 }
 
