@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::load::{Connection, rate, request};
 use crate::subject::{Bare, Subject};
-use crate::{disk, dns};
+use crate::{disk, dns, pool};
 
 /// How long each rate is measured.
 const SPAN: Duration = Duration::from_secs(3);
@@ -50,6 +50,9 @@ pub async fn run(words: &[String]) -> Result<()> {
     }
     if wanted("watch") {
         rows.extend(watchers().await?);
+    }
+    if wanted("gossip") {
+        rows.extend(tokio::task::block_in_place(gossip)?);
     }
     println!("| figure | ours | limit | ratio | goal |\n|---|---|---|---|---|");
     for row in rows {
@@ -221,6 +224,34 @@ async fn watchers() -> Result<Vec<Row>> {
             goal: "0",
         },
     ])
+}
+
+/// A member of a pool of [`pool::MEMBERS`].
+fn gossip() -> Result<Vec<Row>> {
+    let plain = |name, ours| Row { name, ours, limit: String::new(), ratio: String::new(), goal: "" };
+    // Memory comes first: what others free would be taken for it.
+    let memory = pool::memory()?;
+    let mut rows = vec![plain("gossip: memory of a known member, of 1,000", format!("{memory:.0} B"))];
+    for (encrypted, handled, busy, sent) in [
+        (
+            false,
+            "gossip: pings opened and handled by one core, plain",
+            "gossip: time of one core that an idle member of 1,000 takes, plain",
+            "gossip: what an idle member of 1,000 sends, plain",
+        ),
+        (
+            true,
+            "gossip: pings opened and handled by one core, encrypted",
+            "gossip: time of one core that an idle member of 1,000 takes, encrypted",
+            "gossip: what an idle member of 1,000 sends, encrypted",
+        ),
+    ] {
+        rows.push(plain(handled, per_second(pool::packets(encrypted, SPAN)?)));
+        let idle = pool::idle(encrypted)?;
+        rows.push(plain(busy, format!("{:.0} µs/s", idle.busy.as_secs_f64() * 1e6)));
+        rows.push(plain(sent, format!("{:.0} B/s", idle.bytes)));
+    }
+    Ok(rows)
 }
 
 /// Memory is at rest when the allocator has given back what it does not need, which takes it a few seconds.

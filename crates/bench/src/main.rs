@@ -9,6 +9,7 @@ mod disk;
 mod dns;
 mod figures;
 mod load;
+mod pool;
 mod subject;
 
 use anyhow::{Result, bail};

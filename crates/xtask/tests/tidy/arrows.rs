@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What proves; nothing that ships may use these, but for its tests.
 const PROOFS: &[(&str, &[&str])] = &[
-    ("bench", &[]),
+    ("bench", &["gossip"]),
     // It knows no crate of ours: it would test a stranger the same way.
     ("conformance", &[]),
     ("fuzzing", &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "replica", "state", "wire"]),
