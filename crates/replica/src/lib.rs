@@ -302,7 +302,8 @@ impl Replica {
     }
 
     /// Whether nobody else has a say, and nobody is kept up to date.
-    fn is_alone(&self) -> bool {
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
         self.configuration().is_only(self.me)
     }
 

@@ -1,24 +1,28 @@
 //! The whole state as a snapshot archive, and back (`/v1/snapshot`).
 
 use bytes::Bytes;
-use replica::{Stats, codec};
+use replica::{Configuration, Stats, codec};
 use state::{Index, Limits, State};
 use wire::archive;
 
-use crate::{Config, Error};
+use crate::Error;
 
 /// An archive may unpack to this much state.
 const STATE_MAX: u64 = 16 << 30;
 
 /// A state as an archive.
-pub(crate) fn write(state: &State, config: &Config, stats: &Stats) -> Result<Bytes, Error> {
+pub(crate) fn write(state: &State, configuration: &Configuration, stats: &Stats) -> Result<Bytes, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::BadArchive(format!("failed to save snapshot: {error}"));
     let mut body = Vec::new();
     codec::write_state(state, &mut body).map_err(|error| failed(&error))?;
-    let servers = vec![archive::Server { suffrage: 0, id: config.node_id.clone(), address: config.address.clone() }];
-    let configuration = archive::Configuration { servers };
+    let servers = configuration.peers.values().map(|peer| archive::Server {
+        suffrage: u8::from(!peer.voter).into(),
+        id: peer.id.clone(),
+        address: peer.address.clone(),
+    });
+    let servers = archive::Configuration { servers: servers.collect() };
     let taken_ms = now_millis();
-    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, configuration, 1);
+    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, servers, configuration.index.max(1));
     let meta = meta.with_size(body.len() as u64);
     let mut out = Vec::new();
     archive::write(&mut out, &meta, &body[..], taken_ms / 1000).map_err(|error| failed(&error))?;
