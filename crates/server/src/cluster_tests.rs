@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::{Config, Error, Peer, RAFT, ReadMode, ReadOptions, Server};
+use crate::{Config, Error, Founding, Peer, RAFT, ReadMode, ReadOptions, Server};
 
 struct Running {
     server: Server,
@@ -76,11 +76,12 @@ async fn founded(count: usize) -> Vec<Running> {
 }
 
 async fn found(servers: &[Running]) {
-    for running in servers {
-        running.server.promise(7, true).await.unwrap();
+    let all: Vec<_> = servers.iter().map(|running| (running.id.clone(), running.address.clone())).collect();
+    for running in servers.iter().rev() {
+        let founding = running.server.try_to_found(all.clone()).await.unwrap();
+        let is_first = running.id == servers[0].id;
+        assert_eq!(founding, if is_first { Founding::Done } else { Founding::LeftTo(servers[0].id.clone()) });
     }
-    let all = servers.iter().map(|running| (running.id.clone(), running.address.clone())).collect();
-    servers[0].server.found(7, all).await.unwrap();
     leader(servers).await;
 }
 
@@ -204,4 +205,36 @@ async fn who_greets_in_the_name_of_another_cluster_is_sent_away() {
         assert!(rest.is_empty());
     }
     put(&servers[0].server, "a", b"1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_never_form_that_share_a_server() {
+    let mut servers = Vec::new();
+    for at in 0..5 {
+        servers.push(Running::start(&format!("server-{at}"), "127.0.0.1:0", None).await);
+    }
+    let known = |range: std::ops::Range<usize>| -> Vec<_> {
+        servers[range].iter().map(|running| (running.id.clone(), running.address.clone())).collect()
+    };
+    // Server 2 is wanted by both, who do not know of each other.
+    let (one, two) =
+        tokio::join!(servers[0].server.try_to_found(known(0..3)), servers[2].server.try_to_found(known(2..5)));
+    let founded = [one.unwrap(), two.unwrap()].into_iter().filter(|done| *done == Founding::Done).count();
+    assert!(founded <= 1);
+    // Whoever was refused finds the other's cluster, or forms one that excludes it.
+    let again = servers[0].server.try_to_found(known(0..3)).await.unwrap();
+    let theirs = servers[2].server.try_to_found(known(2..5)).await.unwrap();
+    assert!(
+        matches!(
+            (&again, &theirs),
+            (Founding::Done, Founding::Done | Founding::Exists(_)) | (Founding::Exists(_), Founding::Done)
+        ),
+        "{again:?} {theirs:?}"
+    );
+    let clusters: std::collections::BTreeSet<u64> = servers
+        .iter()
+        .map(|running| running.server.position().borrow().configuration.cluster)
+        .filter(|cluster| *cluster != 0)
+        .collect();
+    assert_eq!(clusters.len(), 1, "{clusters:?}");
 }

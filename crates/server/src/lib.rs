@@ -11,6 +11,7 @@ mod archive;
 #[cfg(test)]
 mod cluster_tests;
 mod error;
+mod founding;
 mod probe;
 mod read;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use crate::answers::{AnswerCache, Encoded};
 pub use crate::error::Error;
 pub use replica::{Peer, Role, Stats, number_of};
 
+pub use crate::founding::Founding;
 pub use crate::transport::RAFT;
 
 pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, SharedAnswer};
@@ -422,7 +424,7 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        self.reception.clone().receive(stream, move || shared.position.borrow().configuration.cluster).await
+        self.reception.clone().receive(stream, move || founding::standing(&shared.position.borrow())).await
     }
 
     /// Adds a server to the cluster, or gives one that is there another address or the right to vote.
@@ -445,21 +447,6 @@ impl Server {
     pub async fn hand_over(&self, id: Option<&str>) -> Result<(), Error> {
         let (answer, done) = oneshot::channel();
         self.inbox.send(Request::HandOver { id: id.map(str::to_owned), answer })?;
-        self.await_answer(done).await?
-    }
-
-    /// Promises this server, which belongs to no cluster, to one that is about to be founded; or takes the promise
-    /// back. It is stable when this returns, and as long as it stands no other cluster can have this server.
-    pub async fn promise(&self, cluster: u64, stands: bool) -> Result<(), Error> {
-        let (answer, done) = oneshot::channel();
-        self.inbox.send(Request::Promise { cluster, stands, answer })?;
-        self.await_answer(done).await?
-    }
-
-    /// Founds a cluster of servers (node id and address) which all have given their promise.
-    pub async fn found(&self, cluster: u64, servers: Vec<(String, String)>) -> Result<(), Error> {
-        let (answer, done) = oneshot::channel();
-        self.inbox.send(Request::Found { configuration: Configuration::founding(cluster, servers), answer })?;
         self.await_answer(done).await?
     }
 

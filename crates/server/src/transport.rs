@@ -58,10 +58,51 @@ struct Greeting {
     id: String,
     address: String,
     cluster: u64,
-    snapshot: bool,
+    purpose: Purpose,
 }
 
 const VERSION: u32 = 1;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Messages of raft follow.
+    #[default]
+    Messages,
+    /// One message and a state follow.
+    Snapshot,
+    /// Nothing follows: asks where the server stands.
+    Ask,
+    /// Asks for the promise to belong to `cluster`, which is about to be founded.
+    Promise,
+    /// Gives the promise back.
+    Release,
+}
+
+/// Where a server stands that was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Standing {
+    /// It belongs to a cluster that was founded.
+    pub is_member: bool,
+    /// The cluster that it belongs to, or is promised to.
+    pub cluster: u64,
+}
+
+/// Asks a server on its RPC port.
+pub(crate) async fn ask(address: &str, id: &str, cluster: u64, purpose: Purpose) -> Result<Standing, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Connection(error.to_string());
+    let greeting = Greeting { version: VERSION, id: id.to_owned(), address: String::new(), cluster, purpose };
+    let asking = async {
+        let mut stream = connect(address, &greeting).await?;
+        let mut bytes = Vec::new();
+        read_frame(&mut stream, &mut bytes, GREETING_MAX).await?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    let bytes = tokio::time::timeout(2 * CONNECT_WAIT, asking).await.map_err(|error| failed(&error))?;
+    let bytes = bytes.map_err(|error| failed(&error))?;
+    wire::msgpack::from_slice(&bytes).map_err(|error| failed(&error))
+}
 
 /// Where servers are that this one has no configuration with yet: by what they said themselves.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +147,7 @@ impl Post {
             id: self.id.clone(),
             address: self.address.clone(),
             cluster: parcel.cluster,
-            snapshot: false,
+            purpose: Purpose::Messages,
         }
     }
 
@@ -132,7 +173,7 @@ impl Outbox for Post {
         let address = if peer.address.is_empty() { self.acquaintances.address(number) } else { Some(peer.address) };
         let Some(address) = address else { return };
         if let Some(state) = state {
-            let greeting = Greeting { snapshot: true, ..self.greeting(&parcel) };
+            let greeting = Greeting { purpose: Purpose::Snapshot, ..self.greeting(&parcel) };
             let inbox = self.inbox.clone();
             self.handle.spawn(async move {
                 tracing::info!(target: "agent.server.raft", peer = address, "sending a snapshot");
@@ -283,9 +324,9 @@ pub(crate) struct Reception {
 }
 
 impl Reception {
-    /// Takes in what a server sends on a connection whose first byte was read. `cluster` is the one that this server
-    /// belongs to at present; zero for none.
-    pub async fn receive<S>(self, mut stream: S, cluster: impl Fn() -> u64) -> Result<(), Error>
+    /// Takes in what a server sends on a connection whose first byte was read. `standing` says where this server stands
+    /// at present.
+    pub async fn receive<S>(self, mut stream: S, standing: impl Fn() -> Standing) -> Result<(), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -295,12 +336,18 @@ impl Reception {
         greeting.await.map_err(|_| Error::Connection("no greeting".to_owned()))?.map_err(broken)?;
         let greeting: Greeting =
             wire::msgpack::from_slice(&bytes).map_err(|error| Error::Connection(format!("bad greeting: {error}")))?;
-        let own = cluster();
-        if greeting.version != VERSION || (own != 0 && greeting.cluster != own) {
+        if greeting.version != VERSION {
+            return Err(Error::Connection(format!("{} speaks version {}", greeting.id, greeting.version)));
+        }
+        if matches!(greeting.purpose, Purpose::Ask | Purpose::Promise | Purpose::Release) {
+            return self.answer(stream, &greeting, standing).await;
+        }
+        let own = standing().cluster;
+        if own != 0 && greeting.cluster != own {
             return Err(Error::Connection(format!("{} is of another cluster", greeting.id)));
         }
         self.acquaintances.note(&greeting.id, &greeting.address);
-        if greeting.snapshot {
+        if greeting.purpose == Purpose::Snapshot {
             return self.receive_snapshot(stream, &greeting).await;
         }
         loop {
@@ -313,6 +360,24 @@ impl Reception {
                 bytes = Vec::new();
             }
         }
+    }
+
+    /// Does what is asked, and says where this server stands then.
+    async fn answer<S>(self, mut stream: S, greeting: &Greeting, standing: impl Fn() -> Standing) -> Result<(), Error>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        if greeting.purpose != Purpose::Ask {
+            let (answer, done) = tokio::sync::oneshot::channel();
+            let stands = greeting.purpose == Purpose::Promise;
+            self.inbox.send(Request::Promise { cluster: greeting.cluster, stands, answer })?;
+            // A refusal shows in where this server stands.
+            let _ = done.await;
+        }
+        let mut out = Vec::new();
+        let told = wire::msgpack::to_vec(&standing()).map_err(|error| Error::Connection(error.to_string()))?;
+        frame(&mut out, &told);
+        stream.write_all(&out).await.map_err(|error| Error::Connection(error.to_string()))
     }
 
     async fn receive_snapshot<S>(self, stream: S, greeting: &Greeting) -> Result<(), Error>
