@@ -190,7 +190,9 @@ fn a_new_server_is_taken_in_learns_everything_and_votes() {
     }
     assert_eq!(pool.replica("c").configuration().voters(), 3);
     assert_eq!(pool.replica("b").configuration().cluster, 7);
-    assert_eq!(pool.leader().progress("b").map(|(_, active)| active), Some(true));
+    let now = pool.now;
+    let (_, answered) = pool.leader().progress("b", now).unwrap();
+    assert!(answered.is_some_and(|at| at.after_ns(500 * MILLISECOND) > now));
     pool.cut.insert(number_of("a"));
     pool.pass(3000);
     assert!(pool.leaders().iter().any(|leader| *leader != number_of("a")));

@@ -191,6 +191,8 @@ pub struct Replica {
     leads: bool,
     known_leader: u64,
     ticks: u64,
+    /// When each peer last answered this leader.
+    answered: BTreeMap<u64, Moment>,
     was_alone: bool,
     /// The term in which leadership was offered to another server, who may take it at any time.
     lease_is_void_in: u64,
@@ -249,6 +251,7 @@ impl Replica {
             leads: false,
             known_leader: 0,
             ticks: 0,
+            answered: BTreeMap::new(),
             was_alone: false,
             lease_is_void_in: 0,
             settings,

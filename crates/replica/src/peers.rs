@@ -183,6 +183,10 @@ impl Replica {
             return Ok(());
         }
         let speaks_for_leader = matches!(message.get_msg_type(), M::MsgAppend | M::MsgHeartbeat | M::MsgSnapshot);
+        let answers = matches!(message.get_msg_type(), M::MsgAppendResponse | M::MsgHeartbeatResponse);
+        if answers && self.node.raft.prs().get(message.from).is_some() {
+            self.answered.insert(message.from, now);
+        }
         if speaks_for_leader && message.term >= self.node.raft.term {
             self.heard = Some(now);
         }
@@ -292,12 +296,13 @@ impl Replica {
         others.max_by_key(|(number, _)| progress(**number)).map(|(_, peer)| peer)
     }
 
-    /// What raft knows of a peer's log: the last index that it has, and whether it was heard of lately. Only a leader
-    /// knows.
+    /// What a leader knows of a server's log: the last index that it has, and when it last answered.
     #[must_use]
-    pub fn progress(&self, id: &str) -> Option<(u64, bool)> {
-        let progress = self.node.raft.prs().get(number_of(id))?;
-        self.leads.then_some((progress.matched, progress.recent_active))
+    pub fn progress(&self, id: &str, now: Moment) -> Option<(u64, Option<Moment>)> {
+        let number = number_of(id);
+        let progress = self.node.raft.prs().get(number)?;
+        let answered = if number == self.me { Some(now) } else { self.answered.get(&number).copied() };
+        self.leads.then_some((progress.matched, answered))
     }
 
     /// What raft takes this server for.
@@ -493,6 +498,7 @@ impl Replica {
         }
         self.was_alone = alone;
         if leads && !self.leads {
+            self.answered.clear();
             self.duties.lead(&self.state, now);
         }
         if self.leads && !leads {

@@ -86,6 +86,16 @@ pub struct Position {
     pub configuration: Configuration,
 }
 
+/// What a leader knows of a server's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Its node id.
+    pub id: String,
+    pub last_index: u64,
+    /// How long ago it answered; `None` when it never did in this leadership.
+    pub last_contact: Option<Duration>,
+}
+
 /// One server of raft's configuration, as operators see it.
 #[derive(Debug, Clone)]
 pub struct RaftPeer {
@@ -216,9 +226,8 @@ pub(crate) enum Request {
         configuration: Configuration,
         answer: oneshot::Sender<Result<(), Error>>,
     },
-    /// What the leader knows of its peers' logs: last index, and whether they were heard of lately.
     Progress {
-        answer: oneshot::Sender<Vec<(String, u64, bool)>>,
+        answer: oneshot::Sender<Vec<Progress>>,
     },
     Stop,
 }
@@ -450,9 +459,8 @@ impl Server {
         self.await_answer(done).await?
     }
 
-    /// What the leader knows of its peers' logs: node id, last index, and whether it was heard of lately. Empty
-    /// unless this server leads.
-    pub async fn progress(&self) -> Result<Vec<(String, u64, bool)>, Error> {
+    /// What the leader knows of the servers' logs. Empty unless this server leads.
+    pub async fn progress(&self) -> Result<Vec<Progress>, Error> {
         let (answer, told) = oneshot::channel();
         self.inbox.send(Request::Progress { answer })?;
         self.await_answer(told).await

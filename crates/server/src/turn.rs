@@ -12,7 +12,7 @@ use state::txn::{TxnError, TxnResponse};
 use state::{Index, Outcome, State};
 use tokio::sync::oneshot;
 
-use crate::{Error, Locks, Position, Request, Shared, Write, now};
+use crate::{Error, Locks, Position, Progress, Request, Shared, Write, now};
 
 /// One turn takes at most this many writes: the latency of the first is bounded by the work of the rest.
 const BATCH_MAX: usize = 1024;
@@ -210,12 +210,14 @@ impl Turning {
         Ok(())
     }
 
-    fn progress(&self) -> Vec<(String, u64, bool)> {
+    fn progress(&self) -> Vec<Progress> {
         let Some(replica) = &self.replica else { return Vec::new() };
+        let now = now();
         let peers = replica.configuration().peers.values();
         let known = peers.filter_map(|peer| {
-            let (index, active) = replica.progress(&peer.id)?;
-            Some((peer.id.clone(), index, active))
+            let (last_index, answered) = replica.progress(&peer.id, now)?;
+            let last_contact = answered.map(|at| Duration::from_nanos(now.0.saturating_sub(at.0)));
+            Some(Progress { id: peer.id.clone(), last_index, last_contact })
         });
         known.collect()
     }

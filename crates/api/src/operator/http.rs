@@ -135,7 +135,7 @@ async fn remove_peer(api: &Api, req: &mut Request, asker: &Asker) -> Result<Repl
         };
         return Err(Failure::internal(format!("{asked} was not found in the Raft configuration")));
     };
-    api.cluster.remove_server(&server.id)?;
+    api.cluster.remove_server(&server.id).await?;
     Ok(Reply::empty())
 }
 
@@ -146,7 +146,7 @@ struct Transferred {
 }
 
 async fn transfer_leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
-    api.cluster.transfer_leadership(req.filled("id"))?;
+    api.cluster.transfer_leadership(req.filled("id")).await?;
     Ok(Reply::json(&Transferred { success: true }))
 }
 
