@@ -6,6 +6,7 @@
 //!
 //! Always true: only a leader changes the configuration; a server that belongs to a cluster founds none.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use gossip::serf::consul;
@@ -71,7 +72,7 @@ impl Agent {
         };
         let members = self.lan_view().unwrap_or_default();
         let alive = members.iter().filter(|member| member.status == MemberStatus::Alive);
-        let servers: Vec<_> = alive.filter_map(|member| consul::server(member)).collect();
+        let servers: Vec<_> = alive.filter_map(consul::server).collect();
         if let Some(other) = servers.iter().find(|other| other.expect != 0 && other.expect != expect as i64) {
             tell(format!(
                 "Member has a conflicting expect value. All nodes should expect the same number. member={}",
@@ -144,6 +145,8 @@ impl Agent {
         let position = server.position().borrow().clone();
         let leader = position.leader.as_ref().map(|peer| peer.id.as_str());
         let members = self.lan_view().unwrap_or_default();
+        let state = server.state();
+        let meta = |name: &str| state.node_by_name(name).and_then(|node| node.meta.clone()).unwrap_or_default();
         let known = members.iter().filter_map(|member| Some((member, consul::server(member)?)));
         let mut facts: Vec<Facts> = known
             .map(|(member, known)| Facts {
@@ -158,7 +161,7 @@ impl Agent {
                 last_contact: None,
                 last_index: 0,
                 last_term: 0,
-                meta: member.tags.clone(),
+                meta: meta(&member.name),
             })
             .collect();
         for peer in position.configuration.peers.values() {
@@ -210,10 +213,26 @@ impl Agent {
         }
     }
 
-    /// How the servers are, as the leader that this agent is sees it; `None` when it does not lead, or has only begun to.
+    /// How the servers are, as the leader that this agent is sees it; `None` when it does not lead.
+    pub async fn autopilot_report(&self) -> Option<std::sync::Arc<Report>> {
+        let begin = Instant::now();
+        loop {
+            let report = self.shared.report.load_full();
+            // Who has just begun to lead looks at once.
+            if report.is_some() || !self.cluster().server().is_leader() || begin.elapsed() > LOOK {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The node names of the servers that gossip knows, by their node ids.
     #[must_use]
-    pub fn autopilot_report(&self) -> Option<std::sync::Arc<Report>> {
-        self.shared.report.load_full()
+    pub fn server_names(&self) -> BTreeMap<String, String> {
+        let members = self.lan_view().unwrap_or_default();
+        let servers = members.iter().filter_map(consul::server).map(|server| (server.id, server.name));
+        let settings = self.settings();
+        servers.chain([(settings.node_id.clone(), settings.node_name.clone())]).collect()
     }
 }
 
