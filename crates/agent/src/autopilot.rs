@@ -30,6 +30,8 @@ pub struct Facts {
     pub is_leader: bool,
     /// It is never to vote.
     pub read_replica: bool,
+    /// Why it cannot be taken in, if it cannot.
+    pub foreign: Option<String>,
     pub last_contact: Option<Duration>,
     pub last_index: u64,
     pub last_term: u64,
@@ -119,6 +121,7 @@ impl Autopilot {
         for (facts, _) in servers().filter(|(facts, _)| facts.status == Some(MemberStatus::Alive)) {
             let peer = Peer { id: facts.id.clone(), address: facts.address.clone(), voter: false };
             match &facts.peer {
+                None if facts.foreign.is_some() => {}
                 None => return Some(Step::Put(peer)),
                 Some(known) if known.address != facts.address && !facts.is_leader => {
                     return Some(Step::Put(Peer { voter: known.voter, ..peer }));
@@ -184,6 +187,7 @@ mod tests {
             address,
             is_leader: id == "a",
             read_replica: false,
+            foreign: None,
             last_contact: (status == Some(MemberStatus::Alive)).then_some(Duration::from_millis(20)),
             last_index: 1000,
             last_term: 2,
@@ -205,6 +209,9 @@ mod tests {
         let new = vec![facts("a", Some(true), ALIVE), facts("b", None, ALIVE)];
         let added = step(&mut autopilot, new, &config, now);
         assert_eq!(added, Some(Step::Put(Peer { id: "b".into(), address: "b:8300".into(), voter: false })));
+        let mut foreign = vec![facts("a", Some(true), ALIVE), facts("b", None, ALIVE)];
+        foreign[1].foreign = Some("of another cluster".into());
+        assert_eq!(step(&mut autopilot, foreign, &config, now), None);
         let waiting = || vec![facts("a", Some(true), ALIVE), facts("b", Some(false), ALIVE)];
         assert_eq!(step(&mut autopilot, waiting(), &config, now), None);
         assert_eq!(step(&mut autopilot, waiting(), &config, now + Duration::from_secs(9)), None);

@@ -6,7 +6,7 @@
 //!
 //! Always true: only a leader changes the configuration; a server that belongs to a cluster founds none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use gossip::serf::consul;
@@ -34,7 +34,7 @@ impl Agent {
     pub async fn keep_servers_together(self, server: Server, expect: usize) {
         let mut position = server.position();
         let mut autopilot = Autopilot::default();
-        let mut told = String::new();
+        let (mut told, mut refused) = (String::new(), BTreeSet::new());
         let mut leads_since = None;
         loop {
             let (leads, is_member) = {
@@ -46,7 +46,7 @@ impl Agent {
                 FOUNDING.mul_f64(rand::rng().random_range(0.5..1.5))
             } else if leads {
                 let since = *leads_since.get_or_insert_with(Instant::now);
-                self.look_after(&server, &mut autopilot, since.elapsed() >= REUNION).await
+                self.look_after(&server, &mut autopilot, &mut refused, since.elapsed() >= REUNION).await
             } else {
                 leads_since = None;
                 autopilot = Autopilot::default();
@@ -105,10 +105,22 @@ impl Agent {
     }
 
     /// One look at the servers and at most one step; says when to look again.
-    async fn look_after(&self, server: &Server, autopilot: &mut Autopilot, reunion_is_over: bool) -> Duration {
+    async fn look_after(
+        &self,
+        server: &Server,
+        autopilot: &mut Autopilot,
+        told: &mut BTreeSet<(String, String)>,
+        reunion_is_over: bool,
+    ) -> Duration {
         let Ok(facts) = self.server_facts(server).await else { return RETRY };
         let config = server.state().autopilot_config().cloned().unwrap_or_default();
         let now = Instant::now();
+        for (facts, reason) in facts.iter().filter_map(|facts| Some((facts, facts.foreign.as_ref()?))) {
+            if told.insert((facts.id.clone(), reason.clone())) {
+                tracing::error!(target: "agent.server", member = facts.name, reason, "a server is not taken in");
+            }
+        }
+        told.retain(|(id, _)| facts.iter().any(|facts| facts.id == *id && facts.foreign.is_some()));
         let report = autopilot.look(facts, &config, now, SystemTime::now());
         let step = autopilot.decide(&report, &config, now, reunion_is_over);
         self.shared.report.store(Some(std::sync::Arc::new(report)));
@@ -148,6 +160,9 @@ impl Agent {
         let state = server.state();
         let meta = |name: &str| state.node_by_name(name).and_then(|node| node.meta.clone()).unwrap_or_default();
         let known = members.iter().filter_map(|member| Some((member, consul::server(member)?)));
+        let alive = |member: &&Member| member.status == MemberStatus::Alive;
+        let bootstraps =
+            members.iter().filter(alive).filter_map(consul::server).filter(|server| server.bootstrap).count();
         let mut facts: Vec<Facts> = known
             .map(|(member, known)| Facts {
                 id: known.id.clone(),
@@ -158,6 +173,10 @@ impl Agent {
                 peer: position.configuration.peer(&known.id).cloned(),
                 is_leader: leader == Some(known.id.as_str()),
                 read_replica: known.read_replica,
+                foreign: (known.bootstrap && bootstraps > 1).then(|| {
+                    "Two nodes are in bootstrap mode. Only one node should be in bootstrap mode, not adding Raft peer."
+                        .to_owned()
+                }),
                 last_contact: None,
                 last_index: 0,
                 last_term: 0,
@@ -177,6 +196,7 @@ impl Agent {
                     peer: Some(peer.clone()),
                     is_leader,
                     read_replica: false,
+                    foreign: None,
                     last_contact: None,
                     last_index: 0,
                     last_term: 0,
@@ -189,6 +209,11 @@ impl Agent {
                 facts.last_index = known.last_index;
                 facts.last_contact = known.last_contact;
                 facts.last_term = if known.last_contact.is_some() { term } else { 0 };
+            }
+        }
+        for facts in &mut facts {
+            if facts.peer.is_none() && facts.status == Some(MemberStatus::Alive) && facts.foreign.is_none() {
+                facts.foreign = server.why_foreign(&facts.address).await;
             }
         }
         Ok(facts)

@@ -73,6 +73,17 @@ impl Server {
         Ok(Founding::Done)
     }
 
+    /// Why a server at this RPC address cannot be taken into the cluster; `None` when it can.
+    pub async fn why_foreign(&self, address: &str) -> Option<String> {
+        let own = standing(&self.position().borrow());
+        match ask(address, &self.shared.config.node_id, own.cluster, Purpose::Ask).await {
+            Ok(other) if other.cluster == 0 || other.cluster == own.cluster => None,
+            Ok(other) if other.is_member => Some("it belongs to another cluster".to_owned()),
+            Ok(_) => Some("it is promised to another cluster".to_owned()),
+            Err(error) => Some(format!("it cannot be asked: {error}")),
+        }
+    }
+
     async fn promise(&self, cluster: u64, stands: bool) -> Result<(), Error> {
         let (answer, done) = oneshot::channel();
         self.inbox.send(Request::Promise { cluster, stands, answer })?;
