@@ -6,7 +6,8 @@
 use acl::Authorizer;
 
 use crate::{
-    Error, Index, State, Topic, Touched, autopilot, catalog, coordinate, kv, prepared_query, session, tombstone, txn,
+    Error, Index, State, Topic, Touched, autopilot, catalog, config_entry, coordinate, kv, prepared_query, session,
+    tombstone, txn,
 };
 
 /// A change of state, ready to be replicated.
@@ -22,6 +23,7 @@ pub enum Command {
     PreparedQuery(prepared_query::PreparedQueryRequest),
     Txn(txn::TxnRequest),
     Autopilot(autopilot::AutopilotSetConfigRequest),
+    ConfigEntry(config_entry::ConfigEntryRequest),
 }
 
 /// What a command came to. Each command documents which one it answers.
@@ -111,6 +113,7 @@ impl Command {
             Command::PreparedQuery(request) => request.authorize(state, may),
             Command::Txn(request) => request.authorize(state, may),
             Command::Autopilot(request) => request.authorize(state, may),
+            Command::ConfigEntry(request) => request.authorize(state, may),
         }
     }
 
@@ -127,6 +130,7 @@ impl Command {
             Command::PreparedQuery(request) => request.prepare(state),
             Command::Txn(request) => request.prepare(state),
             Command::Autopilot(request) => request.prepare(state),
+            Command::ConfigEntry(request) => request.prepare(state),
         }
     }
 
@@ -153,5 +157,6 @@ pub(crate) fn dispatch(state: &mut State, apply: &mut Apply, command: Command) -
         Command::PreparedQuery(request) => prepared_query::apply(state, apply, request),
         Command::Txn(request) => txn::apply(state, apply, request),
         Command::Autopilot(request) => autopilot::apply(state, apply, request),
+        Command::ConfigEntry(request) => config_entry::apply(state, apply, request),
     }
 }

@@ -17,6 +17,7 @@
 pub mod autopilot;
 pub mod catalog;
 mod command;
+pub mod config_entry;
 pub mod coordinate;
 mod error;
 pub mod event;
@@ -54,6 +55,7 @@ pub struct State {
     pub(crate) tombstone: tombstone::Table,
     pub(crate) prepared_query: prepared_query::Table,
     pub(crate) autopilot: autopilot::Table,
+    pub(crate) config_entry: config_entry::Table,
     /// Limits that `prepare` holds requests to.
     pub limits: Limits,
     /// Records of a restored archive whose concepts are not built yet, kept verbatim so that an archive

@@ -1,0 +1,2 @@
+//! How one speaks of this concept over HTTP and on the command line.
+pub mod http;

@@ -1,0 +1,96 @@
+//! The one list of kinds.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ExportedServices, Rules};
+
+/// What an entry says, by kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    ExportedServices(ExportedServices),
+}
+
+/// The words of all kinds that are accepted.
+pub const KINDS: &[&str] = &["exported-services"];
+
+/// Where a body is read from.
+trait Source {
+    type Error;
+    fn read<T: DeserializeOwned>(self) -> Result<T, Self::Error>;
+}
+
+impl Body {
+    fn read<S: Source>(kind: &str, source: S) -> Result<Option<Body>, S::Error> {
+        Ok(Some(match kind {
+            "exported-services" => Body::ExportedServices(source.read()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The word of the kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Body::ExportedServices(_) => "exported-services",
+        }
+    }
+
+    pub(super) fn rules(&self) -> &dyn Rules {
+        match self {
+            Body::ExportedServices(body) => body,
+        }
+    }
+
+    pub(super) fn rules_mut(&mut self) -> &mut dyn Rules {
+        match self {
+            Body::ExportedServices(body) => body,
+        }
+    }
+
+    /// One that has only a name; `None` when there is no such kind.
+    pub(super) fn named(kind: &str, name: &str) -> Option<Body> {
+        let tree = serde_json::json!({ "Name": name });
+        Body::read(kind, Tree { tree: &tree, unused: &mut Vec::new() }).ok().flatten()
+    }
+
+    /// Reads a tree; says which keys meant nothing.
+    pub(super) fn from_tree(kind: &str, tree: &Value) -> Result<(Body, Vec<String>), String> {
+        let mut unused = Vec::new();
+        let body = Body::read(kind, Tree { tree, unused: &mut unused })?;
+        let body = body.ok_or_else(|| format!("invalid config entry kind: {kind}"))?;
+        Ok((body, unused))
+    }
+
+    /// Reads stored bytes.
+    pub(super) fn from_packed(kind: &str, packed: &[u8]) -> Result<Option<Body>, wire::msgpack::Error> {
+        Body::read(kind, Packed(packed))
+    }
+}
+
+struct Tree<'a> {
+    tree: &'a Value,
+    unused: &'a mut Vec<String>,
+}
+
+impl Source for Tree<'_> {
+    type Error = String;
+
+    fn read<T: DeserializeOwned>(self) -> Result<T, String> {
+        let (value, unused) = wire::weak::decode(self.tree)?;
+        *self.unused = unused;
+        Ok(value)
+    }
+}
+
+struct Packed<'a>(&'a [u8]);
+
+impl Source for Packed<'_> {
+    type Error = wire::msgpack::Error;
+
+    fn read<T: DeserializeOwned>(self) -> Result<T, wire::msgpack::Error> {
+        wire::msgpack::from_slice(self.0)
+    }
+}
