@@ -267,3 +267,54 @@ fn a_cluster_is_founded_by_one_with_the_promises_of_all() {
     pool.replica("d").release(9).unwrap();
     assert_eq!(pool.replica("d").configuration().cluster, 0);
 }
+
+#[test]
+fn an_archive_is_restored_by_all_servers_at_the_same_entry() {
+    let mut pool = Pool::new(&["a", "b", "c"]);
+    pool.pass(3000);
+    pool.leader().propose(ProposalId(1), set("gone")).unwrap();
+    pool.pass(200);
+    // An archive of a state with a far higher index, of bytes that do not shrink, so that there are several pieces.
+    let mut archived = State::new(Limits::default());
+    let noise: Vec<u8> =
+        (0..500_000_u64).flat_map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).to_le_bytes()).collect();
+    let dir_ent = KvEntry { key: "kept".into(), value: Octets::copied(&noise), ..KvEntry::default() };
+    let set_kept = Command::Kvs(KvsRequest { op: Op::Set, dir_ent, ..KvsRequest::default() });
+    archived.apply(state::Index(5000), set_kept);
+    let mut body = Vec::new();
+    codec::write_state(&archived, &mut body).unwrap();
+    let meta = wire::archive::SnapshotMeta::new(5000, 3, 1, wire::archive::Configuration { servers: Vec::new() }, 1);
+    let mut archive = Vec::new();
+    wire::archive::write(&mut archive, &meta.with_size(body.len() as u64), &body[..], 1).unwrap();
+    let pieces: Vec<_> = crate::restore::entries(9, &archive).collect();
+    assert!(pieces.len() > 1);
+    // Half a restore is forgotten with its term.
+    let half = crate::restore::entries(8, &noise).next().unwrap();
+    pool.leader().propose(ProposalId(2), half).unwrap();
+    pool.pass(200);
+    assert!(pool.leader().is_restoring());
+    let heir = pool.leader().heir().unwrap().id.clone();
+    pool.leader().hand_over(&heir).unwrap();
+    pool.pass(1000);
+    assert!(pool.replicas.values().all(|replica| !replica.is_restoring()));
+    for (at, piece) in pieces.into_iter().enumerate() {
+        pool.leader().propose(ProposalId(10 + at as u64), piece).unwrap();
+        pool.pass(50);
+    }
+    pool.leader().propose(ProposalId(100), set("after")).unwrap();
+    pool.pass(500);
+    assert!(pool.agree());
+    let state = pool.leader().state().clone();
+    assert!(state.applied() > state::Index(5000), "{:?}", state.applied());
+    let keys = state.records().filter(|record| matches!(record, state::snapshot::Record::Kv(_)));
+    assert_eq!(keys.count(), 2, "one of the archive, one since");
+    // A snapshot of it brings the same indexes.
+    let meta = pool.leader().snapshot_meta();
+    assert!(meta.index < 5000);
+    pool.leader().snapshot_taken(meta, 0).unwrap();
+    pool.add("d", None);
+    let peer = Peer { id: "d".to_owned(), address: "d:8300".to_owned(), voter: false };
+    pool.leader().change(ProposalId(101), &Change::Put(peer)).unwrap();
+    pool.pass(1000);
+    assert!(pool.agree());
+}

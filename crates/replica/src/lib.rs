@@ -26,6 +26,7 @@ mod lease;
 mod log;
 pub mod message;
 mod peers;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -191,6 +192,9 @@ pub struct Replica {
     leads: bool,
     known_leader: u64,
     ticks: u64,
+    /// How far the state's index runs ahead of raft's, since an archive with a higher one was restored.
+    ahead: u64,
+    restoring: restore::Restoring,
     /// When each peer last answered this leader.
     answered: BTreeMap<u64, Moment>,
     was_alone: bool,
@@ -251,11 +255,14 @@ impl Replica {
             leads: false,
             known_leader: 0,
             ticks: 0,
+            ahead: 0,
+            restoring: restore::Restoring::default(),
             answered: BTreeMap::new(),
             was_alone: false,
             lease_is_void_in: 0,
             settings,
         };
+        replica.ahead = replica.state.applied().0.saturating_sub(applied.index);
         let mut turn = Turn { changed: true, changed_hands: true, ..Turn::default() };
         // First everything that was ever acknowledged: even when there is no room to begin a term, nothing older
         // is served.
@@ -419,7 +426,7 @@ impl Replica {
             is_leader: self.is_leader(),
             role: self.role(),
             term: raft.term,
-            applied_index: self.state.applied().0,
+            applied_index: self.node.store().applied.index,
             commit_index: raft.raft_log.committed,
             last_log_index: raft.raft_log.last_index(),
             last_log_term: raft.raft_log.last_term(),
@@ -434,7 +441,7 @@ impl Replica {
     #[must_use]
     pub fn entries_since_snapshot(&self) -> u64 {
         let snapshot = self.node.store().store.recovered().snapshot.map_or(0, |meta| meta.index);
-        self.state.applied().0.saturating_sub(snapshot)
+        self.node.store().applied.index.saturating_sub(snapshot)
     }
 
     /// What a snapshot of the present state is called.
@@ -480,6 +487,7 @@ impl Replica {
         let mut store = self.node.mut_store().take_store();
         let restarted = store.restart_behind(meta);
         state.advance(Index(meta.index));
+        self.ahead = state.applied().0.saturating_sub(meta.index);
         self.state = state;
         self.node = node(LogView::new(store, configuration, self.me, meta), self.me, self.settings.timing)?;
         if let Err(error) = restarted {
@@ -590,10 +598,14 @@ impl Replica {
 
     fn apply(&mut self, entries: Vec<Entry>, now: Moment, turn: &mut Turn) -> Result<(), Error> {
         for entry in entries {
-            let index = Index(entry.index);
+            let index = Index(entry.index + self.ahead);
             let answered = self.pending.remove(&entry.index).filter(|(term, _)| *term == entry.term);
             let is_change = entry.get_entry_type() != EntryType::EntryNormal;
-            let command = if is_change || entry.data.is_empty() {
+            let is_piece = !is_change && restore::is_piece(&entry.data);
+            if !is_change && entry.data.is_empty() {
+                self.restoring.abandon();
+            }
+            let command = if is_change || is_piece || entry.data.is_empty() {
                 None
             } else {
                 codec::decode(&entry.data)
@@ -602,6 +614,7 @@ impl Replica {
             turn.changed = true;
             let outcome = match command {
                 Some(command) => Some(self.apply_command(index, command, now, turn)),
+                None if is_piece => Some(self.apply_piece(&entry, index, now, turn)),
                 None => {
                     self.state.advance(index);
                     None
@@ -610,7 +623,10 @@ impl Replica {
             if is_change {
                 self.apply_change(&entry, turn)?;
             }
-            self.node.mut_store().applied = SnapshotMeta { index: entry.index, term: entry.term };
+            let is_restoring = self.restoring.is_under_way();
+            let view = self.node.mut_store();
+            view.applied = SnapshotMeta { index: entry.index, term: entry.term };
+            view.is_restoring = is_restoring;
             match (answered, outcome) {
                 (None, _) => {}
                 (Some((_, id)), Some(outcome)) => turn.answers.push((id, Ok(outcome))),
@@ -620,6 +636,28 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// A piece of an archive; the last one replaces the state.
+    fn apply_piece(&mut self, entry: &Entry, index: Index, now: Moment, turn: &mut Turn) -> Outcome {
+        let (outcome, state) = self.restoring.take(&entry.data, index, self.settings.limits);
+        match state {
+            None => self.state.advance(index),
+            Some(state) => {
+                self.ahead = state.applied().0.saturating_sub(entry.index);
+                self.state = state;
+                turn.touched.note(state::Topic::Everything);
+                self.duties.forget_everything();
+                self.duties.lead(&self.state, now);
+            }
+        }
+        outcome
+    }
+
+    /// Whether pieces of an archive have arrived and not all of them: no snapshot may be taken.
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.is_under_way()
     }
 
     /// The configuration is stable before its votes count.

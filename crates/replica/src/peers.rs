@@ -468,6 +468,8 @@ impl Replica {
             return Err(self.fence(error.to_string()));
         }
         state.advance(state::Index(meta.index));
+        self.ahead = state.applied().0.saturating_sub(meta.index);
+        self.restoring.abandon();
         self.state = state;
         self.duties.lead(&self.state, now);
         self.probe.installed();

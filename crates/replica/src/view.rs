@@ -21,6 +21,8 @@ pub(crate) struct LogView {
     /// Up to where the state has the log.
     pub applied: SnapshotMeta,
     pub configuration: Configuration,
+    /// The state is not all that the log says: see `restore`.
+    pub is_restoring: bool,
     /// Whether what is stored here is committed: nobody else has a say.
     alone: bool,
     /// The newest stored entries, without gaps.
@@ -35,7 +37,7 @@ fn cost(entry: &Entry) -> usize {
 impl LogView {
     pub fn new(store: Box<dyn LogStore>, configuration: Configuration, me: u64, applied: SnapshotMeta) -> Self {
         let alone = configuration.is_only(me);
-        LogView { store, applied, configuration, alone, cache: VecDeque::new(), cached_bytes: 0 }
+        LogView { store, applied, configuration, is_restoring: false, alone, cache: VecDeque::new(), cached_bytes: 0 }
     }
 
     /// Takes the store out, leaving one that knows nothing.
@@ -154,7 +156,7 @@ impl Storage for LogView {
 
     /// The state is a value: the one that is there now can always be sent.
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        if self.applied.index == 0 || self.applied.index < request_index {
+        if self.applied.index == 0 || self.applied.index < request_index || self.is_restoring {
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         let mut snapshot = Snapshot::default();

@@ -1,14 +1,11 @@
-//! The whole state as a snapshot archive, and back (`/v1/snapshot`).
+//! The whole state as a snapshot archive (`/v1/snapshot`).
 
 use bytes::Bytes;
 use replica::{Configuration, Stats, codec};
-use state::{Index, Limits, State};
+use state::State;
 use wire::archive;
 
 use crate::Error;
-
-/// An archive may unpack to this much state.
-const STATE_MAX: u64 = 16 << 30;
 
 /// A state as an archive.
 pub(crate) fn write(state: &State, configuration: &Configuration, stats: &Stats) -> Result<Bytes, Error> {
@@ -32,14 +29,4 @@ pub(crate) fn write(state: &State, configuration: &Configuration, stats: &Stats)
 fn now_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The state of an archive, verified, with the archive's own index.
-pub(crate) fn read(bytes: &[u8], limits: Limits) -> Result<(State, Index), Error> {
-    let mut body = Vec::new();
-    let meta = archive::read(bytes, &mut body, STATE_MAX).map_err(|error| Error::BadArchive(error.to_string()))?;
-    let state = codec::read_state(&body[..], limits)
-        .map_err(|error| Error::BadArchive(format!("failed to restore snapshot: {error}")))?;
-    let index = state.applied().max(Index(meta.index));
-    Ok((state, index))
 }

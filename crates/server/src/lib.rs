@@ -554,11 +554,33 @@ impl Server {
     /// Puts the state of an archive in the place of the present one. It is stable when this returns.
     pub async fn restore_snapshot(&self, archive: Bytes) -> Result<(), Error> {
         let limits = self.shared.config.limits;
-        let read = tokio::task::spawn_blocking(move || archive::read(&archive, limits)).await;
-        let (state, index) = read.map_err(|error| Error::BadArchive(error.to_string()))??;
+        let bytes = archive.clone();
+        let read = tokio::task::spawn_blocking(move || replica::restore::read(&bytes, limits)).await;
+        let read = read.map_err(|error| Error::BadArchive(error.to_string()))?;
+        let (state, index) = read.map_err(Error::BadArchive)?;
+        let is_alone = self.shared.position.borrow().configuration.peers.len() == 1;
+        if !is_alone {
+            drop(state);
+            return self.restore_through_the_log(&archive).await;
+        }
         let (answer, restored) = oneshot::channel();
         self.inbox.send(Request::Restore { state: Box::new(state), archive: index, answer })?;
         self.await_answer(restored).await?
+    }
+
+    /// Where there are other servers, the archive is replicated, and replaces the state of all at the same entry.
+    async fn restore_through_the_log(&self, archive: &[u8]) -> Result<(), Error> {
+        if archive.len() > replica::restore::ARCHIVE_MAX {
+            return Err(Error::BadArchive("the archive is too large".to_owned()));
+        }
+        for data in replica::restore::entries(rand::random(), archive) {
+            let (answer, outcome) = oneshot::channel();
+            self.inbox.send(Request::Write(Write { data, locks: Locks::None, answer }))?;
+            if let Outcome::Failed(error) = self.await_answer(outcome).await?? {
+                return Err(Error::BadArchive(error.to_string()));
+            }
+        }
+        Ok(())
     }
 
     async fn await_answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Error> {

@@ -323,7 +323,7 @@ impl Turning {
         let entries = replica.entries_since_snapshot();
         let is_urgent = entries >= config.snapshot_threshold.saturating_mul(THRESHOLDS_MAX);
         let is_due = entries >= config.snapshot_threshold && Instant::now() >= self.next_snapshot;
-        if self.snapshot.is_some() || !(is_due || is_urgent) {
+        if self.snapshot.is_some() || replica.is_restoring() || !(is_due || is_urgent) {
             return;
         }
         let (state, meta) = (replica.state().clone(), replica.snapshot_meta());
@@ -383,9 +383,7 @@ impl Turning {
             return Err(failed(error));
         }
         if !replica.is_alone() {
-            let reason =
-                "a cluster of several servers cannot be restored yet; restore into one server and add the others";
-            return Err(Error::BadArchive(reason.to_owned()));
+            return Err(failed(replica::Error::NoChange("other servers have a say in what the state is".to_owned())));
         }
         let started = Instant::now();
         let meta = replica.restore_meta(archive);
