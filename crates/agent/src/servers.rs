@@ -41,6 +41,11 @@ impl Agent {
                 let position = position.borrow_and_update();
                 (position.leads, !position.configuration.peers.is_empty())
             };
+            let members = self.lan_view().unwrap_or_default();
+            let alive = members.iter().filter(|member| member.status == MemberStatus::Alive);
+            for known in alive.filter_map(consul::server) {
+                server.introduce(&known.id, &known.address.to_string());
+            }
             let pause = if !is_member && expect > 0 {
                 self.found(&server, expect, &mut told).await;
                 FOUNDING.mul_f64(rand::rng().random_range(0.5..1.5))

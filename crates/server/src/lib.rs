@@ -436,6 +436,11 @@ impl Server {
         self.reception.clone().receive(stream, move || founding::standing(&shared.position.borrow())).await
     }
 
+    /// Says where a server is, as gossip has it: messages go there, whatever the configuration says.
+    pub fn introduce(&self, id: &str, address: &str) {
+        self.reception.acquaintances.note(id, address);
+    }
+
     /// Adds a server to the cluster, or gives one that is there another address or the right to vote.
     pub async fn put_peer(&self, peer: Peer) -> Result<(), Error> {
         self.change(Change::Put(peer)).await

@@ -104,12 +104,13 @@ pub(crate) async fn ask(address: &str, id: &str, cluster: u64, purpose: Purpose)
     wire::msgpack::from_slice(&bytes).map_err(|error| failed(&error))
 }
 
-/// Where servers are that this one has no configuration with yet: by what they said themselves.
+/// Where servers are: by what they or gossip said. A server that has moved is found before the configuration says where,
+/// and one that has no configuration yet knows whom to answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acquaintances(Arc<Mutex<HashMap<u64, String>>>);
 
 impl Acquaintances {
-    fn note(&self, id: &str, address: &str) {
+    pub fn note(&self, id: &str, address: &str) {
         let mut known = self.0.lock();
         if known.len() < LINES_MAX || known.contains_key(&replica::number_of(id)) {
             known.insert(replica::number_of(id), address.to_owned());
@@ -170,8 +171,8 @@ impl Post {
 impl Outbox for Post {
     fn send(&mut self, outgoing: Outgoing) {
         let Outgoing { peer, number, parcel, state } = outgoing;
-        let address = if peer.address.is_empty() { self.acquaintances.address(number) } else { Some(peer.address) };
-        let Some(address) = address else { return };
+        let known = self.acquaintances.address(number);
+        let Some(address) = known.or(Some(peer.address).filter(|address| !address.is_empty())) else { return };
         if let Some(state) = state {
             let greeting = Greeting { purpose: Purpose::Snapshot, ..self.greeting(&parcel) };
             let inbox = self.inbox.clone();
