@@ -1,0 +1,73 @@
+//! Agents on machines of their own, as far as the network goes: killed, frozen, cut off, heard badly; the catalog follows.
+//!
+//! Every agent is a server with a catalog of its own, so each says what it knows of the others. The moves are those of
+//! [`crate::netns`]; what agents on one machine can show is in [`crate::pool`].
+
+use conformance::Agent;
+
+use crate::harness::{Home, Process, wait_until};
+use crate::netns::{Net, Node, in_own_network};
+
+/// Quick enough for a test: a failure is known within a few seconds.
+const QUICK: &str = r#"gossip_lan { probe_interval = "200ms", probe_timeout = "100ms", gossip_interval = "50ms" }"#;
+
+/// A node with an agent that is named after its number.
+struct Member {
+    #[expect(dead_code, reason = "it keeps the namespace")]
+    node: Node,
+    name: String,
+    home: Home,
+    process: Process,
+}
+
+/// Members that all know each other. All join the first.
+fn members<const N: usize>(net: &Net, config: &str) -> [Member; N] {
+    let nodes: [Node; N] = std::array::from_fn(|at| net.node(u8::try_from(at + 1).expect("there are few")));
+    let first = nodes[0].address();
+    let mut number = 0;
+    let members = nodes.map(|node| {
+        number += 1;
+        let name = format!("member{number}");
+        let home = node.houses(Home::durable().config(config).flag(format!("-node={name}")));
+        let home = if number > 1 { home.flag(format!("-retry-join={first}")) } else { home };
+        let process = home.start();
+        Member { node, name, home, process }
+    });
+    for member in &members {
+        for other in &members {
+            wait_until("all know all", || member.sees(&other.name, Some("passing")));
+        }
+    }
+    members
+}
+
+impl Member {
+    /// Whether the status of a node's `serfHealth` check is this in its catalog; `None` is for no such check.
+    fn sees(&self, name: &str, status: Option<&str>) -> bool {
+        sees(&self.process, name, status)
+    }
+}
+
+fn sees(agent: &Agent, name: &str, status: Option<&str>) -> bool {
+    let checks = agent.get(format!("/v1/health/node/{name}")).json();
+    let mut checks = checks.as_array().into_iter().flatten();
+    let serf = checks.find(|check| check["CheckID"] == "serfHealth");
+    serf.and_then(|check| check["Status"].as_str()) == status
+}
+
+#[test]
+fn who_is_killed_fails_and_comes_back() {
+    in_own_network("partition::who_is_killed_fails_and_comes_back", |net| {
+        let [first, second, third] = members(net, QUICK);
+        third.process.crash();
+        for other in [&first, &second] {
+            wait_until("its death is known", || other.sees(&third.name, Some("critical")));
+            assert!(other.sees(&first.name, Some("passing")) && other.sees(&second.name, Some("passing")));
+        }
+        let again = third.home.start();
+        for other in [&first, &second] {
+            wait_until("its return is known", || other.sees(&third.name, Some("passing")));
+            wait_until("it knows the others", || sees(&again, &other.name, Some("passing")));
+        }
+    });
+}
