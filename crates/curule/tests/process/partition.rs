@@ -4,6 +4,7 @@
 //! [`crate::netns`]; what agents on one machine can show is in [`crate::pool`].
 
 use conformance::Agent;
+use nix::sys::signal::Signal;
 
 use crate::harness::{Home, Process, wait_until};
 use crate::netns::{Net, Node, in_own_network};
@@ -55,19 +56,39 @@ fn sees(agent: &Agent, name: &str, status: Option<&str>) -> bool {
     serf.and_then(|check| check["Status"].as_str()) == status
 }
 
+/// Waits until all the others see a member so.
+#[track_caller]
+fn all_see(others: &[&Member], name: &str, status: Option<&str>) {
+    for other in others {
+        wait_until(&format!("{} sees {name} as {status:?}", other.name), || other.sees(name, status));
+    }
+}
+
 #[test]
 fn who_is_killed_fails_and_comes_back() {
     in_own_network("partition::who_is_killed_fails_and_comes_back", |net| {
         let [first, second, third] = members(net, QUICK);
         third.process.crash();
-        for other in [&first, &second] {
-            wait_until("its death is known", || other.sees(&third.name, Some("critical")));
-            assert!(other.sees(&first.name, Some("passing")) && other.sees(&second.name, Some("passing")));
-        }
+        all_see(&[&first, &second], &third.name, Some("critical"));
+        assert!(first.sees(&second.name, Some("passing")) && second.sees(&first.name, Some("passing")));
         let again = third.home.start();
+        all_see(&[&first, &second], &third.name, Some("passing"));
         for other in [&first, &second] {
-            wait_until("its return is known", || other.sees(&third.name, Some("passing")));
             wait_until("it knows the others", || sees(&again, &other.name, Some("passing")));
         }
+    });
+}
+
+#[test]
+fn who_is_frozen_fails_and_says_that_it_is_alive() {
+    in_own_network("partition::who_is_frozen_fails_and_says_that_it_is_alive", |net| {
+        let [first, second, third] = members(net, QUICK);
+        third.process.signal(Signal::SIGSTOP);
+        all_see(&[&first, &second], &third.name, Some("critical"));
+        third.process.signal(Signal::SIGCONT);
+        all_see(&[&first, &second], &third.name, Some("passing"));
+        // What it believed of them when it woke up is no concern, but it must not stay so.
+        all_see(&[&third], &first.name, Some("passing"));
+        all_see(&[&third], &second.name, Some("passing"));
     });
 }
