@@ -177,6 +177,14 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the agents of {} said:\n{}", self.path().display(), self.log());
+        }
+    }
+}
+
 /// One life of an agent; it ends with its value.
 pub(crate) struct Process {
     agent: Agent,
@@ -251,10 +259,16 @@ impl Drop for Process {
 
 /// Waits for a condition, with a bound.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, is_so);
+}
+
+/// The same for what takes its time.
+#[track_caller]
+pub(crate) fn wait_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "did not happen in {PATIENCE:?}: {what}");
+        assert!(start.elapsed() < patience, "did not happen in {patience:?}: {what}");
         std::thread::sleep(POLL);
     }
 }

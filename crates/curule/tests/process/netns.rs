@@ -133,6 +133,20 @@ impl Net {
     }
 }
 
+/// Moves nodes to a switch that has no way to the others'.
+pub(crate) fn separate(nodes: &[&Node]) {
+    for node in nodes {
+        run(&format!("ip link set {} master {FAR}", node.port()));
+    }
+}
+
+/// Moves nodes back to the switch where all are at first.
+pub(crate) fn reunite(nodes: &[&Node]) {
+    for node in nodes {
+        run(&format!("ip link set {} master {NEAR}", node.port()));
+    }
+}
+
 /// A place for an agent.
 pub(crate) struct Node {
     number: u8,
@@ -160,6 +174,21 @@ impl Node {
             .flag("-server-port=8300")
             .flag("-serf-lan-port=8301")
             .flag("-serf-wan-port=8302")
+    }
+
+    /// Pulls its cable.
+    pub(crate) fn cut(&self) {
+        run(&format!("ip link set {} down", self.port()));
+    }
+
+    /// Puts the cable back.
+    pub(crate) fn heal(&self) {
+        run(&format!("ip link set {} up", self.port()));
+    }
+
+    /// The switch's end of its cable.
+    fn port(&self) -> String {
+        format!("lan{}", self.number)
     }
 
     /// The command that runs another in here; it becomes that other, so it is also whom a signal reaches.

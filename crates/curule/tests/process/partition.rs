@@ -3,18 +3,22 @@
 //! Every agent is a server with a catalog of its own, so each says what it knows of the others. The moves are those of
 //! [`crate::netns`]; what agents on one machine can show is in [`crate::pool`].
 
+use std::time::Duration;
+
 use conformance::Agent;
 use nix::sys::signal::Signal;
 
-use crate::harness::{Home, Process, wait_until};
-use crate::netns::{Net, Node, in_own_network};
+use crate::harness::{Home, Process, wait_until, wait_within};
+use crate::netns::{Net, Node, in_own_network, reunite, separate};
 
 /// Quick enough for a test: a failure is known within a few seconds.
 const QUICK: &str = r#"gossip_lan { probe_interval = "200ms", probe_timeout = "100ms", gossip_interval = "50ms" }"#;
 
+/// Members try a failed one again every 30 seconds, which no configuration changes; the rest is for a busy machine.
+const RECONNECTED: Duration = Duration::from_secs(60);
+
 /// A node with an agent that is named after its number.
 struct Member {
-    #[expect(dead_code, reason = "it keeps the namespace")]
     node: Node,
     name: String,
     home: Home,
@@ -64,6 +68,27 @@ fn all_see(others: &[&Member], name: &str, status: Option<&str>) {
     }
 }
 
+/// Waits until each of the one side sees all of the other as failed, and the other way round.
+#[track_caller]
+fn fail_for_each_other(one: &[&Member], other: &[&Member]) {
+    for (watchers, lost) in [(one, other), (other, one)] {
+        for lost in lost {
+            all_see(watchers, &lost.name, Some("critical"));
+        }
+    }
+}
+
+/// Waits until those who had failed for each other have met again.
+#[track_caller]
+fn reconnect(members: &[&Member]) {
+    for member in members {
+        for other in members {
+            let what = format!("{} has met {} again", member.name, other.name);
+            wait_within(RECONNECTED, &what, || member.sees(&other.name, Some("passing")));
+        }
+    }
+}
+
 #[test]
 fn who_is_killed_fails_and_comes_back() {
     in_own_network("partition::who_is_killed_fails_and_comes_back", |net| {
@@ -90,5 +115,32 @@ fn who_is_frozen_fails_and_says_that_it_is_alive() {
         // What it believed of them when it woke up is no concern, but it must not stay so.
         all_see(&[&third], &first.name, Some("passing"));
         all_see(&[&third], &second.name, Some("passing"));
+    });
+}
+
+#[test]
+fn two_sides_fail_for_each_other_and_meet_again() {
+    in_own_network("partition::two_sides_fail_for_each_other_and_meet_again", |net| {
+        let [a, b, c, d] = members(net, QUICK);
+        let far = [&c.node, &d.node];
+        separate(&far);
+        fail_for_each_other(&[&a, &b], &[&c, &d]);
+        // On their own side nobody has failed.
+        assert!(a.sees(&b.name, Some("passing")) && b.sees(&a.name, Some("passing")));
+        assert!(c.sees(&d.name, Some("passing")) && d.sees(&c.name, Some("passing")));
+        reunite(&far);
+        reconnect(&[&a, &b, &c, &d]);
+    });
+}
+
+#[test]
+fn who_is_cut_off_fails_for_all_and_they_for_it() {
+    in_own_network("partition::who_is_cut_off_fails_for_all_and_they_for_it", |net| {
+        let [a, b, c] = members(net, QUICK);
+        c.node.cut();
+        fail_for_each_other(&[&a, &b], &[&c]);
+        assert!(a.sees(&b.name, Some("passing")) && b.sees(&a.name, Some("passing")));
+        c.node.heal();
+        reconnect(&[&a, &b, &c]);
     });
 }
