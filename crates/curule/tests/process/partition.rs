@@ -144,3 +144,18 @@ fn who_is_cut_off_fails_for_all_and_they_for_it() {
         reconnect(&[&a, &b, &c]);
     });
 }
+
+#[test]
+fn who_leaves_is_taken_out_everywhere() {
+    in_own_network("partition::who_leaves_is_taken_out_everywhere", |net| {
+        let [first, second, mut third] = members(net, QUICK);
+        third.process.put("/v1/agent/leave", "").status(200);
+        assert_eq!(third.process.wait(), 0);
+        all_see(&[&first, &second], &third.name, None);
+        for other in [&first, &second] {
+            let members = other.process.get(format!("/v1/agent/members?filter=Name=={}", third.name)).json();
+            assert_eq!(members[0]["Status"], 3, "left, not failed: {members}");
+            assert!(!other.home.log().contains(&format!("EventMemberFailed: {}", third.name)));
+        }
+    });
+}
