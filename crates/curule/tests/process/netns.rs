@@ -186,6 +186,31 @@ impl Node {
         run(&format!("ip link set {} up", self.port()));
     }
 
+    /// Loses this share of what it says and of what is said to it, packet by packet.
+    pub(crate) fn lose(&self, percent: u32) {
+        let port = self.port();
+        // "Load a random number; if it is below the bound the packet matches", as classic BPF.
+        let bound = u32::MAX / 100 * percent;
+        let at_random = format!("4,32 0 0 4294963256,53 1 0 {bound},6 0 0 4294967295,6 0 0 0");
+        run(&format!("tc qdisc add dev {port} clsact"));
+        for direction in ["ingress", "egress"] {
+            let mut words: Vec<&str> = vec!["tc", "filter", "add", "dev", &port, direction, "protocol", "ip"];
+            words.extend(["bpf", "bytecode", &at_random, "action", "mirred", "egress", "redirect", "dev", "hole"]);
+            run_words(&words);
+        }
+    }
+
+    /// How many packets it has lost.
+    pub(crate) fn lost(&self) -> u64 {
+        let count = |direction| {
+            let shown = run(&format!("tc -s filter show dev {} {direction}", self.port()));
+            let sent = shown.lines().find_map(|line| line.trim().strip_prefix("Sent "));
+            let packets = sent.and_then(|sent| sent.split(' ').nth(2)?.parse::<u64>().ok());
+            packets.expect("tc says `Sent 84 bytes 2 pkt`")
+        };
+        count("ingress") + count("egress")
+    }
+
     /// The switch's end of its cable.
     fn port(&self) -> String {
         format!("lan{}", self.number)
@@ -213,7 +238,12 @@ impl Drop for Node {
 /// Runs a command, which must succeed; gives what it said.
 #[track_caller]
 fn run(line: &str) -> String {
-    let output = Command::new("timeout").arg(COMMAND_LIMIT).args(line.split(' ')).output().expect("there is a timeout");
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    run_words(&line.split(' ').collect::<Vec<&str>>())
+}
+
+#[track_caller]
+fn run_words(words: &[&str]) -> String {
+    let output = Command::new("timeout").arg(COMMAND_LIMIT).args(words).output().expect("there is a timeout");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -3,6 +3,7 @@
 //! Every agent is a server with a catalog of its own, so each says what it knows of the others. The moves are those of
 //! [`crate::netns`]; what agents on one machine can show is in [`crate::pool`].
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use conformance::Agent;
@@ -14,6 +15,10 @@ use crate::netns::{Net, Node, in_own_network, reunite, separate};
 /// Quick enough for a test: a failure is known within a few seconds.
 const QUICK: &str = r#"gossip_lan { probe_interval = "200ms", probe_timeout = "100ms", gossip_interval = "50ms" }"#;
 
+/// As quick, but not as quick to judge.
+const FORGIVING: &str = r#"
+    gossip_lan { probe_interval = "200ms", probe_timeout = "100ms", gossip_interval = "50ms", suspicion_mult = 6 }
+"#;
 /// Members try a failed one again every 30 seconds, which no configuration changes; the rest is for a busy machine.
 const RECONNECTED: Duration = Duration::from_secs(60);
 
@@ -156,6 +161,34 @@ fn who_leaves_is_taken_out_everywhere() {
             let members = other.process.get(format!("/v1/agent/members?filter=Name=={}", third.name)).json();
             assert_eq!(members[0]["Status"], 3, "left, not failed: {members}");
             assert!(!other.home.log().contains(&format!("EventMemberFailed: {}", third.name)));
+        }
+    });
+}
+
+/// One packet of ten is lost on the way from any to any, and one member stalls again and again.
+#[test]
+fn nobody_fails_for_being_heard_badly() {
+    const LOST_PER_CABLE: u32 = 5;
+    const ENOUGH_LOST: u64 = 50;
+    const STALL: Duration = Duration::from_millis(40);
+    in_own_network("partition::nobody_fails_for_being_heard_badly", |net| {
+        let all: [Member; 3] = members(net, FORGIVING);
+        for member in &all {
+            member.node.lose(LOST_PER_CABLE);
+        }
+        wait_within(Duration::from_secs(60), "much was lost", || {
+            // Not to wait for anything: this is the delay that its answers have.
+            all[2].process.signal(Signal::SIGSTOP);
+            sleep(STALL);
+            all[2].process.signal(Signal::SIGCONT);
+            sleep(STALL);
+            all.iter().map(|member| member.node.lost()).sum::<u64>() >= ENOUGH_LOST
+        });
+        for member in &all {
+            assert!(!member.home.log().contains("EventMemberFailed"), "{} took one for failed", member.name);
+            for other in &all {
+                assert!(member.sees(&other.name, Some("passing")), "{} of {}", member.name, other.name);
+            }
         }
     });
 }
