@@ -107,7 +107,13 @@ impl Reader {
             Shape::Text(text) => Ok(text.clone()),
             Shape::Integer(number) => Ok(number.to_string()),
             Shape::Bool(_) | Shape::Float(_) | Shape::List(_) | Shape::Object(_) => {
-                Err(self.at(first_position(value), &format!("{path}: unknown type for string {}", go_node(value))))
+                let found = match &value.kind {
+                    Shape::List(list) if self.json && !list.is_empty() && flat_objects(list).is_some() => {
+                        "*ast.ObjectList"
+                    }
+                    _ => go_node(value),
+                };
+                Err(self.at(first_position(value), &format!("{path}: unknown type for string {found}")))
             }
         }
     }
