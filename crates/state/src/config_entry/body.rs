@@ -4,17 +4,31 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ExportedServices, Rules};
+use super::{ExportedServices, Mesh, ProxyDefaults, Rules, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter};
 
 /// What an entry says, by kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Body {
     ExportedServices(ExportedServices),
+    Mesh(Mesh),
+    ProxyDefaults(Box<ProxyDefaults>),
+    ServiceDefaults(Box<ServiceDefaults>),
+    ServiceResolver(ServiceResolver),
+    ServiceRouter(ServiceRouter),
+    ServiceSplitter(ServiceSplitter),
 }
 
 /// The words of all kinds that are accepted.
-pub const KINDS: &[&str] = &["exported-services"];
+pub const KINDS: &[&str] = &[
+    "exported-services",
+    "mesh",
+    "proxy-defaults",
+    "service-defaults",
+    "service-resolver",
+    "service-router",
+    "service-splitter",
+];
 
 /// Where a body is read from.
 trait Source {
@@ -26,6 +40,12 @@ impl Body {
     fn read<S: Source>(kind: &str, source: S) -> Result<Option<Body>, S::Error> {
         Ok(Some(match kind {
             "exported-services" => Body::ExportedServices(source.read()?),
+            "mesh" => Body::Mesh(source.read()?),
+            "proxy-defaults" => Body::ProxyDefaults(source.read()?),
+            "service-defaults" => Body::ServiceDefaults(source.read()?),
+            "service-resolver" => Body::ServiceResolver(source.read()?),
+            "service-router" => Body::ServiceRouter(source.read()?),
+            "service-splitter" => Body::ServiceSplitter(source.read()?),
             _ => return Ok(None),
         }))
     }
@@ -35,18 +55,36 @@ impl Body {
     pub fn kind(&self) -> &'static str {
         match self {
             Body::ExportedServices(_) => "exported-services",
+            Body::Mesh(_) => "mesh",
+            Body::ProxyDefaults(_) => "proxy-defaults",
+            Body::ServiceDefaults(_) => "service-defaults",
+            Body::ServiceResolver(_) => "service-resolver",
+            Body::ServiceRouter(_) => "service-router",
+            Body::ServiceSplitter(_) => "service-splitter",
         }
     }
 
     pub(super) fn rules(&self) -> &dyn Rules {
         match self {
             Body::ExportedServices(body) => body,
+            Body::Mesh(body) => body,
+            Body::ProxyDefaults(body) => &**body,
+            Body::ServiceDefaults(body) => &**body,
+            Body::ServiceResolver(body) => body,
+            Body::ServiceRouter(body) => body,
+            Body::ServiceSplitter(body) => body,
         }
     }
 
     pub(super) fn rules_mut(&mut self) -> &mut dyn Rules {
         match self {
             Body::ExportedServices(body) => body,
+            Body::Mesh(body) => body,
+            Body::ProxyDefaults(body) => &mut **body,
+            Body::ServiceDefaults(body) => &mut **body,
+            Body::ServiceResolver(body) => body,
+            Body::ServiceRouter(body) => body,
+            Body::ServiceSplitter(body) => body,
         }
     }
 

@@ -46,8 +46,8 @@ impl Rules for ExportedServices {
         Some(Need::read(Resource::Mesh))
     }
 
-    fn write_need(&self) -> Need<'_> {
-        Need::write(Resource::Mesh)
+    fn write_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::write(Resource::Mesh)]
     }
 
     fn normalize(&mut self) -> Result<(), String> {

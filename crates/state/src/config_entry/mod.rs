@@ -9,8 +9,15 @@
 //! Not here: what the entries do. A kind is one file: its noun, its needs, how it is normalized, what is refused.
 
 mod body;
+mod envoy;
 mod exported_services;
+mod mesh;
+mod proxy_defaults;
 mod query;
+mod service_defaults;
+mod service_resolver;
+mod service_router;
+mod service_splitter;
 mod wrapped;
 
 use std::collections::BTreeMap;
@@ -23,6 +30,13 @@ use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
 pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::envoy::EnvoyExtension;
+pub use self::mesh::Mesh;
+pub use self::proxy_defaults::ProxyDefaults;
+pub use self::service_defaults::ServiceDefaults;
+pub use self::service_resolver::ServiceResolver;
+pub use self::service_router::ServiceRouter;
+pub use self::service_splitter::ServiceSplitter;
 pub use self::query::{ConfigEntryGet, ConfigEntryList, ConfigEntryListAll};
 use crate::catalog::faults_text;
 use crate::{Apply, Error, Index, Indexes, Outcome, State, Topic};
@@ -68,7 +82,11 @@ pub(crate) trait Rules {
     fn name(&self) -> &str;
     /// What reading it takes; `None` when everybody may.
     fn read_need(&self) -> Option<Need<'_>>;
-    fn write_need(&self) -> Need<'_>;
+    fn write_needs(&self) -> Vec<Need<'_>>;
+    /// The other services that it leads to.
+    fn related(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// Brings what was written into the one form that is stored.
     fn normalize(&mut self) -> Result<(), String>;
     /// Refuses what makes no sense.
@@ -163,6 +181,11 @@ fn check_unused(unused: &[String]) -> Result<(), String> {
 /// Several faults as one refusal; none is none.
 fn several(faults: &[String]) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults_text(faults)) }
+}
+
+/// Nothing was said.
+fn unset<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Bounds of [`Meta`].
@@ -277,7 +300,8 @@ impl ConfigEntryRequest {
     }
 
     pub(crate) fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-        Ok(may.require(self.entry.body.rules().write_need())?)
+        let needs = self.entry.body.rules().write_needs();
+        Ok(needs.into_iter().try_for_each(|need| may.require(need))?)
     }
 }
 
