@@ -9,7 +9,7 @@ use super::several;
 
 /// `structs.EnvoyExtension`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename = "EnvoyExtension!", rename_all = "PascalCase")]
 pub struct EnvoyExtension {
     pub name: String,
     pub required: bool,

@@ -162,9 +162,7 @@ pub(super) fn check_tls(least: &str, most: &str, suites: &[String]) -> Result<()
     if let (Some(lower), Some(upper)) = (rank(least), rank(most))
         && upper < lower
     {
-        return Err(format!(
-            "configuring max version {most} less than the configured min version {least} is invalid"
-        ));
+        return Err(format!("configuring max version {most} less than the configured min version {least} is invalid"));
     }
     if suites.is_empty() {
         return Ok(());
@@ -175,8 +173,7 @@ pub(super) fn check_tls(least: &str, most: &str, suites: &[String]) -> Result<()
              TLSMinVersion is set to {least}"
         ));
     }
-    let unknown: Vec<&str> =
-        suites.iter().map(String::as_str).filter(|suite| !CIPHER_SUITES.contains(suite)).collect();
+    let unknown: Vec<&str> = suites.iter().map(String::as_str).filter(|suite| !CIPHER_SUITES.contains(suite)).collect();
     if unknown.is_empty() {
         return Ok(());
     }

@@ -11,10 +11,13 @@
 mod body;
 mod envoy;
 mod exported_services;
+mod gateway;
+mod graph;
 mod mesh;
 mod proxy_defaults;
 mod query;
 mod service_defaults;
+mod service_intentions;
 mod service_resolver;
 mod service_router;
 mod service_splitter;
@@ -29,15 +32,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
-pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
 pub use self::envoy::EnvoyExtension;
+pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::gateway::{IngressGateway, TerminatingGateway};
+use self::graph::Proposed;
 pub use self::mesh::Mesh;
 pub use self::proxy_defaults::ProxyDefaults;
+pub use self::query::{ConfigEntryGet, ConfigEntryList, ConfigEntryListAll};
 pub use self::service_defaults::ServiceDefaults;
+pub use self::service_intentions::ServiceIntentions;
 pub use self::service_resolver::ServiceResolver;
 pub use self::service_router::ServiceRouter;
 pub use self::service_splitter::ServiceSplitter;
-pub use self::query::{ConfigEntryGet, ConfigEntryList, ConfigEntryListAll};
 use crate::catalog::faults_text;
 use crate::{Apply, Error, Index, Indexes, Outcome, State, Topic};
 
@@ -77,6 +83,16 @@ struct Common {
     modify_index: Index,
 }
 
+/// What of that a person may write.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Written {
+    meta: Meta,
+    /// Taken, and computed anew.
+    #[serde(rename = "Hash")]
+    _hash: u64,
+}
+
 /// The rules of one kind.
 pub(crate) trait Rules {
     fn name(&self) -> &str;
@@ -113,15 +129,11 @@ impl Entry {
         let kind = kind.ok_or("Payload does not contain a kind/Kind key at the top level")?;
         let kind = kind.as_str().ok_or("Kind value in payload is not a string")?;
         let (body, unused_by_body) = Body::from_tree(kind, tree)?;
-        let (common, unused) = match wire::weak::decode::<Common>(tree) {
-            Ok(common) => common,
-            Err(fault) => return Err(fault),
-        };
+        let (Written { meta, .. }, unused) = wire::weak::decode(tree)?;
         let unused: Vec<String> =
             unused_by_body.into_iter().filter(|key| key.contains('.') || unused.contains(key)).collect();
         check_unused(&unused)?;
-        let Common { meta, create_index, modify_index, .. } = common;
-        Ok(Entry { meta, create_index, modify_index, ..Entry::new(body) })
+        Ok(Entry { meta, ..Entry::new(body) })
     }
 
     #[must_use]
@@ -181,6 +193,11 @@ fn check_unused(unused: &[String]) -> Result<(), String> {
 /// Several faults as one refusal; none is none.
 fn several(faults: &[String]) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults_text(faults)) }
+}
+
+/// Protocols whose requests can be looked at.
+fn is_http(protocol: &str) -> bool {
+    matches!(protocol, "http" | "http2" | "grpc")
 }
 
 /// Nothing was said.
@@ -326,11 +343,12 @@ fn upsert(state: &mut State, apply: &mut Apply, op: Op, existing: Option<&Entry>
     if op != Op::Upsert && found != entry.modify_index {
         return Ok(false);
     }
-    if entry.name().is_empty() {
-        return Err(Error::failed("failed inserting config entry: missing value for index 'id'"));
-    }
     let create_index = existing.map_or(apply.index, |existing| existing.create_index);
     let entry = Entry { create_index, modify_index: apply.index, ..entry };
+    Proposed::new(&state.config_entry, entry.key(), Some(&entry)).check(existing).map_err(Error::failed)?;
+    if entry.name().is_empty() {
+        return Err(Error::failed("failed inserting config entry: object missing primary index"));
+    }
     touched(state, apply, &entry);
     state.config_entry.by_key.insert(entry.key(), Arc::new(entry));
     Ok(true)
@@ -348,6 +366,7 @@ fn delete(
     if op == Op::DeleteCas && existing.modify_index != asked.modify_index {
         return Ok(false);
     }
+    Proposed::new(&state.config_entry, existing.key(), None).check(Some(existing)).map_err(Error::failed)?;
     touched(state, apply, existing);
     state.config_entry.by_key.remove(&existing.key());
     Ok(true)

@@ -16,6 +16,9 @@ use crate::catalog::{AccessLogs, Expose, MeshGateway, TransparentProxy};
 pub struct ProxyDefaults {
     pub name: String,
     pub config: Option<Map<String, Value>>,
+    /// Compat: is taken and means nothing; what counts is the one in `config`.
+    #[serde(skip_serializing)]
+    pub protocol: String,
     #[serde(skip_serializing_if = "unset")]
     pub mode: String,
     pub transparent_proxy: TransparentProxy,
@@ -69,6 +72,7 @@ impl Rules for ProxyDefaults {
             return Err(format!("invalid name ({}), only \"{GLOBAL}\" is supported", wire::json::quote(&self.name)));
         }
         GLOBAL.clone_into(&mut self.name);
+        self.protocol.clear();
         self.protocol().map(|_| ())
     }
 
@@ -85,11 +89,7 @@ impl Rules for ProxyDefaults {
         several(&extension_faults(&self.envoy_extensions))?;
         self.failover_policy.as_ref().map_or(Ok(()), FailoverPolicy::validate)?;
         self.prioritize_by_locality.as_ref().map_or(Ok(()), PrioritizeByLocality::validate)?;
-        check_mutual_tls_mode(&self.mutual_tls_mode)?;
-        match &self.failover_policy {
-            Some(policy) if !policy.mode.is_empty() => Err(policy.refused()),
-            _ => Ok(()),
-        }
+        check_mutual_tls_mode(&self.mutual_tls_mode)
     }
 }
 

@@ -299,7 +299,7 @@ fn is_endpoint(address: &str) -> bool {
 }
 
 /// Whether a name fits into DNS: its labels, not its letters.
-fn is_domain_name(name: &str) -> bool {
+pub(super) fn is_domain_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     (1..=253).contains(&name.len()) && name.split('.').all(|label| (1..=63).contains(&label.len()))
 }

@@ -275,11 +275,6 @@ impl ServiceResolver {
         self.subsets.contains_key(subset)
     }
 
-    /// Whether it says anything that an absent entry does not.
-    pub(crate) fn is_default(&self) -> bool {
-        *self == ServiceResolver { name: self.name.clone(), ..ServiceResolver::default() }
-    }
-
     fn is_self(&self, service: &str) -> bool {
         service.is_empty() || service == self.name
     }

@@ -8,7 +8,7 @@ use wire::duration::GoDuration;
 use wire::json::quote;
 
 use super::service_resolver::{chain_needs, others};
-use super::{Meta, Rules, check_meta, unset};
+use super::{Meta, Rules, check_meta, is_http, unset};
 
 /// `structs.ServiceRouterConfigEntry`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ pub struct HeaderModifiers {
 impl HeaderModifiers {
     /// Only HTTP has headers.
     pub(super) fn validate(&self, protocol: &str) -> Result<(), String> {
-        if unset(self) || matches!(protocol, "http" | "http2" | "grpc") {
+        if unset(self) || is_http(protocol) {
             return Ok(());
         }
         Err("only valid for http, http2 and grpc protocols".into())
