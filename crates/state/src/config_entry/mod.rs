@@ -11,6 +11,7 @@
 mod body;
 mod envoy;
 mod exported_services;
+mod filter;
 mod gateway;
 mod graph;
 mod mesh;
@@ -34,6 +35,7 @@ use serde_json::Value;
 pub use self::body::{Body, KINDS};
 pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::filter::{Selectable, service_defaults_shape};
 pub use self::gateway::{IngressGateway, TerminatingGateway};
 use self::graph::Proposed;
 pub use self::mesh::Mesh;
