@@ -42,8 +42,8 @@ impl Rules for ExportedServices {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Mesh))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Mesh)]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

@@ -104,8 +104,8 @@ impl Rules for IngressGateway {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Service(&self.name)))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Service(&self.name))]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {
@@ -298,8 +298,8 @@ impl Rules for TerminatingGateway {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Service(&self.name)))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Service(&self.name))]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

@@ -113,7 +113,7 @@ impl<'a> Proposed<'a> {
             ("exported-services", Some(Body::ExportedServices(exported))) => {
                 return self.exported_to_peers(exported).iter().try_for_each(|name| self.check_export(name));
             }
-            ("exported-services" | "mesh" | "jwt-provider", _) | ("service-intentions" | "ingress-gateway", None) => {
+            ("exported-services" | "mesh", _) | ("service-intentions" | "ingress-gateway", None) => {
                 return Ok(());
             }
             ("proxy-defaults", _) => {

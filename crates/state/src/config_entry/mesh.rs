@@ -112,8 +112,8 @@ impl Rules for Mesh {
         MESH
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        None
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        Vec::new()
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

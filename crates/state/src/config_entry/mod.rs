@@ -11,12 +11,15 @@
 mod body;
 mod envoy;
 mod exported_services;
+mod file_system_certificate;
 mod filter;
 mod gateway;
 mod graph;
+mod jwt_provider;
 mod mesh;
 mod proxy_defaults;
 mod query;
+mod sameness_group;
 mod service_defaults;
 mod service_intentions;
 mod service_resolver;
@@ -35,12 +38,15 @@ use serde_json::Value;
 pub use self::body::{Body, KINDS};
 pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::file_system_certificate::FileSystemCertificate;
 pub use self::filter::{Selectable, service_defaults_shape};
 pub use self::gateway::{IngressGateway, TerminatingGateway};
 use self::graph::Proposed;
+pub use self::jwt_provider::JwtProvider;
 pub use self::mesh::Mesh;
 pub use self::proxy_defaults::ProxyDefaults;
 pub use self::query::{ConfigEntryGet, ConfigEntryList, ConfigEntryListAll};
+pub use self::sameness_group::SamenessGroup;
 pub use self::service_defaults::ServiceDefaults;
 pub use self::service_intentions::ServiceIntentions;
 pub use self::service_resolver::ServiceResolver;
@@ -98,8 +104,9 @@ struct Written {
 /// The rules of one kind.
 pub(crate) trait Rules {
     fn name(&self) -> &str;
-    /// What reading it takes; `None` when everybody may.
-    fn read_need(&self) -> Option<Need<'_>>;
+    /// What reading it takes: one of these; nothing when everybody may.
+    fn read_needs(&self) -> Vec<Need<'_>>;
+    /// What writing it takes: all of these.
     fn write_needs(&self) -> Vec<Need<'_>>;
     /// The other services that it leads to.
     fn related(&self) -> Vec<&str> {
@@ -151,7 +158,8 @@ impl Entry {
     /// Whether reading it takes more than `may` grants.
     #[must_use]
     pub fn is_readable(&self, may: &dyn Authorizer) -> bool {
-        self.body.rules().read_need().is_none_or(|need| may.allows(need))
+        let needs = self.body.rules().read_needs();
+        needs.is_empty() || needs.into_iter().any(|need| may.allows(need))
     }
 
     fn normalize(&mut self) -> Result<(), Error> {

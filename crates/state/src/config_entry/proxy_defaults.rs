@@ -59,8 +59,8 @@ impl Rules for ProxyDefaults {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        None
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        Vec::new()
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

@@ -125,8 +125,8 @@ impl Rules for ServiceIntentions {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Intention(&self.name)))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Intention(&self.name))]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

@@ -173,8 +173,8 @@ impl Rules for ServiceResolver {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Service(&self.name)))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Service(&self.name))]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {

@@ -166,8 +166,8 @@ impl Rules for ServiceRouter {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Service(&self.name)))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Service(&self.name))]
     }
 
     fn write_needs(&self) -> Vec<Need<'_>> {
