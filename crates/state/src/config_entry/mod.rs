@@ -9,6 +9,7 @@
 //! Not here: what the entries do. A kind is one file: its noun, its needs, how it is normalized, what is refused.
 
 mod body;
+mod central;
 mod envoy;
 mod exported_services;
 mod file_system_certificate;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
+pub(crate) use self::central::merged;
 pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
 pub use self::file_system_certificate::FileSystemCertificate;
