@@ -37,6 +37,8 @@ pub fn server(runtime: &Runtime, node_id: &str) -> server::Config {
         snapshot_interval: runtime.raft.snapshot_interval.to_std(),
         trailing_logs: number(runtime.raft.trailing_logs),
         limits: limits(runtime),
+        raft_multiplier: u32::try_from(runtime.performance.raft_multiplier).unwrap_or(1),
+        bootstrap: runtime.dev_mode || runtime.bootstrap || runtime.bootstrap_expect == 1,
     }
 }
 

@@ -126,6 +126,22 @@ impl Home {
         panic!("the agent did not become ready; it said:\n{}", self.log())
     }
 
+    /// Starts a server that may have to wait for others: ready when its API answers.
+    #[track_caller]
+    pub(crate) fn start_alone(&self) -> Process {
+        for _ in 0..START_ATTEMPTS {
+            let mut process = self.launch();
+            let start = Instant::now();
+            while start.elapsed() < PATIENCE && process.has_ended().is_none() {
+                if TcpStream::connect(process.agent.http).is_ok() {
+                    return process;
+                }
+                std::thread::sleep(POLL);
+            }
+        }
+        panic!("the agent did not become ready; it said:\n{}", self.log())
+    }
+
     /// Starts an agent that must refuse to run; gives what it said.
     #[track_caller]
     pub(crate) fn refused(&self) -> String {
