@@ -4,6 +4,8 @@
 //! list of one, a list of one for the thing, and keys in either spelling. What still does not fit is collected, and
 //! told all at once.
 //!
+//! A struct whose serde name ends in `!` has one spelling of its fields only.
+//!
 //! Always true: a mismatch never stops the reading: the field keeps its zero, the fault is noted.
 //! Not here: what the values mean. Recursion is bounded by the depth of the tree, which its parser bounds.
 
@@ -287,12 +289,16 @@ fn below(path: &str, field: &str) -> String {
 }
 
 /// The member that a field takes: exactly named, else regardless of case, else regardless of underscores.
-fn member<'m>(members: &'m serde_json::Map<String, Value>, field: &str) -> Option<(&'m String, &'m Value)> {
+fn member<'m>(
+    members: &'m serde_json::Map<String, Value>,
+    field: &str,
+    aliases: bool,
+) -> Option<(&'m String, &'m Value)> {
     let plain = |text: &str| text.chars().filter(|c| *c != '_').collect::<String>().to_lowercase();
     members
         .get_key_value(field)
         .or_else(|| members.iter().find(|(key, _)| key.to_lowercase() == field.to_lowercase()))
-        .or_else(|| members.iter().find(|(key, _)| plain(key) == plain(field)))
+        .or_else(|| members.iter().find(|(key, _)| aliases && plain(key) == plain(field)))
 }
 
 /// A list of one whose item is wanted as it is: so are the lists of one inside (HCL blocks).
@@ -467,7 +473,7 @@ impl<'de> Deserializer<'de> for Weak<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
@@ -478,7 +484,7 @@ impl<'de> Deserializer<'de> for Weak<'_> {
             Value::Object(members) => {
                 let mut used = BTreeSet::new();
                 for field in fields {
-                    if let Some((key, value)) = member(members, field)
+                    if let Some((key, value)) = member(members, field, !name.ends_with('!'))
                         && used.insert(key.as_str())
                     {
                         found.push((*field, value, below(&it.path, field)));

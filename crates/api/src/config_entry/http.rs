@@ -2,14 +2,16 @@
 
 use http::{Method, StatusCode};
 use serde_json::Value;
-use state::config_entry::{ConfigEntryGet, ConfigEntryList, ConfigEntryRequest, Entry, Op};
+use state::config_entry::{
+    ConfigEntryGet, ConfigEntryList, ConfigEntryRequest, Entry, Op, Selectable, service_defaults_shape,
+};
 use state::{Command, Index, Outcome};
 use wire::json::{Mode, Value as Document};
 
 use crate::Api;
 use crate::http::{
-    Answered, Asker, Failure, Guard, Reply, Request, Route, datacenter, decode, parse_uint, parse_uint_error,
-    read_options, serve_query,
+    Answered, Asker, Failure, Filtering, Guard, Reply, Request, Route, datacenter, decode, parse_uint,
+    parse_uint_error, read_options, serve_query,
 };
 
 /// The routes of this concept.
@@ -64,11 +66,16 @@ async fn get(api: &Api, req: &Request, asker: &Asker, kind: String, name: String
 
 async fn list(api: &Api, req: &Request, asker: &Asker, kind: String) -> Result<Reply, Failure> {
     let options = read_options(api, req)?;
-    if req.filled("filter").is_some() && (kind.is_empty() || Entry::named(&kind, "").is_ok()) {
+    let is_known = kind.is_empty() || Entry::named(&kind, "").is_ok();
+    if req.filled("filter").is_some() && is_known && kind != "service-defaults" {
         return Err(Failure::internal(format!("filtering not supported for config entry kind={kind}")));
     }
-    serve_query(api, req, asker, &options, &ConfigEntryList { kind }, None, |entries| Ok(Answered::json(&entries)))
-        .await
+    let filtering = Filtering::of(req, service_defaults_shape())?;
+    serve_query(api, req, asker, &options, &ConfigEntryList { kind }, None, |mut entries| {
+        entries.retain(|entry| filtering.keeps(&Selectable::new(entry)));
+        Ok(Answered::json(&entries))
+    })
+    .await
 }
 
 async fn put(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

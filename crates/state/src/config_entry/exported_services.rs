@@ -42,12 +42,12 @@ impl Rules for ExportedServices {
         &self.name
     }
 
-    fn read_need(&self) -> Option<Need<'_>> {
-        Some(Need::read(Resource::Mesh))
+    fn read_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::read(Resource::Mesh)]
     }
 
-    fn write_need(&self) -> Need<'_> {
-        Need::write(Resource::Mesh)
+    fn write_needs(&self) -> Vec<Need<'_>> {
+        vec![Need::write(Resource::Mesh)]
     }
 
     fn normalize(&mut self) -> Result<(), String> {
@@ -66,9 +66,7 @@ impl Rules for ExportedServices {
         for (at, service) in self.services.iter().enumerate() {
             for (of, consumer) in service.consumers.iter().enumerate() {
                 let place = format!("Services[{at}].Consumers[{of}]");
-                if !consumer.partition.is_empty() && !consumer.partition.eq_ignore_ascii_case("default") {
-                    return Err(format!("{place}: partitions are an enterprise-only feature"));
-                }
+                // Compat: any partition counts as the only one.
                 if !consumer.sameness_group.is_empty() {
                     return Err(format!("{place}: sameness-groups are an enterprise-only feature"));
                 }
@@ -90,6 +88,9 @@ impl ExportedService {
             let place = format!("Services[{at}].Consumers[{of}]");
             if !consumer.peer.is_empty() && !consumer.partition.is_empty() {
                 return Err(format!("{place}: must define at most one of Peer, Partition, or SamenessGroup"));
+            }
+            if consumer.partition == "*" {
+                return Err(format!("{place}: exporting to all partitions (wildcard) is not supported"));
             }
             if consumer.peer == "*" {
                 return Err(format!("{place}: exporting to all peers (wildcard) is not supported"));

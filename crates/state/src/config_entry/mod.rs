@@ -9,8 +9,23 @@
 //! Not here: what the entries do. A kind is one file: its noun, its needs, how it is normalized, what is refused.
 
 mod body;
+mod central;
+mod envoy;
 mod exported_services;
+mod file_system_certificate;
+mod filter;
+mod gateway;
+mod graph;
+mod jwt_provider;
+mod mesh;
+mod proxy_defaults;
 mod query;
+mod sameness_group;
+mod service_defaults;
+mod service_intentions;
+mod service_resolver;
+mod service_router;
+mod service_splitter;
 mod wrapped;
 
 use std::collections::BTreeMap;
@@ -22,8 +37,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
+pub(crate) use self::central::merged;
+pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::file_system_certificate::FileSystemCertificate;
+pub use self::filter::{Selectable, service_defaults_shape};
+pub use self::gateway::{IngressGateway, TerminatingGateway};
+use self::graph::Proposed;
+pub use self::jwt_provider::JwtProvider;
+pub use self::mesh::Mesh;
+pub use self::proxy_defaults::ProxyDefaults;
 pub use self::query::{ConfigEntryGet, ConfigEntryList, ConfigEntryListAll};
+pub use self::sameness_group::SamenessGroup;
+pub use self::service_defaults::ServiceDefaults;
+pub use self::service_intentions::ServiceIntentions;
+pub use self::service_resolver::ServiceResolver;
+pub use self::service_router::ServiceRouter;
+pub use self::service_splitter::ServiceSplitter;
 use crate::catalog::faults_text;
 use crate::{Apply, Error, Index, Indexes, Outcome, State, Topic};
 
@@ -63,12 +93,27 @@ struct Common {
     modify_index: Index,
 }
 
+/// What of that a person may write.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Written {
+    meta: Meta,
+    /// Taken, and computed anew.
+    #[serde(rename = "Hash")]
+    _hash: u64,
+}
+
 /// The rules of one kind.
 pub(crate) trait Rules {
     fn name(&self) -> &str;
-    /// What reading it takes; `None` when everybody may.
-    fn read_need(&self) -> Option<Need<'_>>;
-    fn write_need(&self) -> Need<'_>;
+    /// What reading it takes: one of these; nothing when everybody may.
+    fn read_needs(&self) -> Vec<Need<'_>>;
+    /// What writing it takes: all of these.
+    fn write_needs(&self) -> Vec<Need<'_>>;
+    /// The other services that it leads to.
+    fn related(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// Brings what was written into the one form that is stored.
     fn normalize(&mut self) -> Result<(), String>;
     /// Refuses what makes no sense.
@@ -95,15 +140,11 @@ impl Entry {
         let kind = kind.ok_or("Payload does not contain a kind/Kind key at the top level")?;
         let kind = kind.as_str().ok_or("Kind value in payload is not a string")?;
         let (body, unused_by_body) = Body::from_tree(kind, tree)?;
-        let (common, unused) = match wire::weak::decode::<Common>(tree) {
-            Ok(common) => common,
-            Err(fault) => return Err(fault),
-        };
+        let (Written { meta, .. }, unused) = wire::weak::decode(tree)?;
         let unused: Vec<String> =
             unused_by_body.into_iter().filter(|key| key.contains('.') || unused.contains(key)).collect();
         check_unused(&unused)?;
-        let Common { meta, create_index, modify_index, .. } = common;
-        Ok(Entry { meta, create_index, modify_index, ..Entry::new(body) })
+        Ok(Entry { meta, ..Entry::new(body) })
     }
 
     #[must_use]
@@ -119,7 +160,8 @@ impl Entry {
     /// Whether reading it takes more than `may` grants.
     #[must_use]
     pub fn is_readable(&self, may: &dyn Authorizer) -> bool {
-        self.body.rules().read_need().is_none_or(|need| may.allows(need))
+        let needs = self.body.rules().read_needs();
+        needs.is_empty() || needs.into_iter().any(|need| may.allows(need))
     }
 
     fn normalize(&mut self) -> Result<(), Error> {
@@ -163,6 +205,16 @@ fn check_unused(unused: &[String]) -> Result<(), String> {
 /// Several faults as one refusal; none is none.
 fn several(faults: &[String]) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults_text(faults)) }
+}
+
+/// Protocols whose requests can be looked at.
+fn is_http(protocol: &str) -> bool {
+    matches!(protocol, "http" | "http2" | "grpc")
+}
+
+/// Nothing was said.
+fn unset<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Bounds of [`Meta`].
@@ -277,7 +329,8 @@ impl ConfigEntryRequest {
     }
 
     pub(crate) fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-        Ok(may.require(self.entry.body.rules().write_need())?)
+        let needs = self.entry.body.rules().write_needs();
+        Ok(needs.into_iter().try_for_each(|need| may.require(need))?)
     }
 }
 
@@ -302,11 +355,12 @@ fn upsert(state: &mut State, apply: &mut Apply, op: Op, existing: Option<&Entry>
     if op != Op::Upsert && found != entry.modify_index {
         return Ok(false);
     }
-    if entry.name().is_empty() {
-        return Err(Error::failed("failed inserting config entry: missing value for index 'id'"));
-    }
     let create_index = existing.map_or(apply.index, |existing| existing.create_index);
     let entry = Entry { create_index, modify_index: apply.index, ..entry };
+    Proposed::new(&state.config_entry, entry.key(), Some(&entry)).check(existing).map_err(Error::failed)?;
+    if entry.name().is_empty() {
+        return Err(Error::failed("failed inserting config entry: object missing primary index"));
+    }
     touched(state, apply, &entry);
     state.config_entry.by_key.insert(entry.key(), Arc::new(entry));
     Ok(true)
@@ -324,6 +378,7 @@ fn delete(
     if op == Op::DeleteCas && existing.modify_index != asked.modify_index {
         return Ok(false);
     }
+    Proposed::new(&state.config_entry, existing.key(), None).check(Some(existing)).map_err(Error::failed)?;
     touched(state, apply, existing);
     state.config_entry.by_key.remove(&existing.key());
     Ok(true)

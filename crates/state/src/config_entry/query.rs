@@ -21,9 +21,11 @@ impl Query for ConfigEntryGet {
     type Answer = Option<Arc<Entry>>;
 
     fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-        match Entry::named(&self.kind, &self.name)?.body.rules().read_need() {
-            None => Ok(()),
-            Some(need) => Ok(may.require(need)?),
+        let entry = Entry::named(&self.kind, &self.name)?;
+        let needs = entry.body.rules().read_needs();
+        match needs.last() {
+            Some(last) if !entry.is_readable(may) => Ok(may.require(*last)?),
+            _ => Ok(()),
         }
     }
 

@@ -116,16 +116,36 @@ impl<'de> Deserialize<'de> for ConfigEntryRequest {
 mod tests {
     use super::super::{ConfigEntryRequest, Entry, Op};
 
+    fn request(json: &str) -> ConfigEntryRequest {
+        let entry = Entry::from_tree(&serde_json::from_str(json).unwrap()).unwrap();
+        ConfigEntryRequest { op: Op::UpsertCas, datacenter: "dc1".into(), entry: Box::new(entry) }
+    }
+
     #[test]
     fn requests_come_back_as_they_were() {
-        for json in
-            [r#"{"Kind":"exported-services","Name":"default","Services":[{"Name":"a","Consumers":[{"Peer":"p"}]}]}"#]
-        {
-            let entry = Entry::from_tree(&serde_json::from_str(json).unwrap()).unwrap();
-            let request = ConfigEntryRequest { op: Op::UpsertCas, datacenter: "dc1".into(), entry: Box::new(entry) };
+        for json in [
+            r#"{"Kind":"exported-services","Name":"default","Services":[{"Name":"a","Consumers":[{"Peer":"p"}]}]}"#,
+            r#"{"Kind":"proxy-defaults","Name":"global","Config":{"a":1.5,"b":{"c":["d",null,true,7.0]}}}"#,
+            r#"{"Kind":"mesh","Meta":{"a":"b"},"TLS":{"Incoming":{"TLSMinVersion":"TLSv1_2"}}}"#,
+            r#"{"Kind":"service-resolver","Name":"a","ConnectTimeout":"5s","Subsets":{"v1":{"Filter":"x == y"}}}"#,
+            r#"{"Kind":"service-splitter","Name":"a","Splits":[{"Weight":33.33},{"Weight":66.67,"Service":"b"}]}"#,
+            r#"{"Kind":"jwt-provider","Name":"a","JSONWebKeySet":{"Remote":{"JWKSCluster":{"TLSCertificates":
+                {"TrustedCA":{"InlineBytes":"abc"}}}}}}"#,
+            r#"{"Kind":"service-defaults","Name":"a","UpstreamConfig":{"Defaults":{"PassiveHealthCheck":
+                {"BaseEjectionTime":"3s","EnforcingConsecutive5xx":5}}}}"#,
+        ] {
+            let request = request(json);
             let bytes = wire::msgpack::to_vec(&request).unwrap();
             let again: ConfigEntryRequest = wire::msgpack::from_slice(&bytes).unwrap();
-            assert_eq!(again, request);
+            assert_eq!(again, request, "{json}");
         }
+    }
+
+    #[test]
+    fn the_kind_stands_before_the_request_in_one_string() {
+        let bytes = wire::msgpack::to_vec(&request(r#"{"Kind":"mesh"}"#)).unwrap();
+        // A raw string of 8-bit length is not part of the dialect: 16 bits.
+        assert_eq!(bytes[0], 0xda);
+        assert_eq!(&bytes[3..8], b"\xa4mesh");
     }
 }
