@@ -146,6 +146,7 @@ struct World {
     generation: u64,
     history: History,
     quiet: bool,
+    clients_rest: bool,
     ended_sessions: BTreeSet<String>,
 }
 
@@ -228,6 +229,7 @@ impl World {
             generation: 0,
             history: History::default(),
             quiet: false,
+            clients_rest: false,
             ended_sessions: BTreeSet::new(),
         };
         for at in 0..plan.servers {
@@ -312,7 +314,9 @@ impl World {
             self.run_server(at);
         }
         for client in 0..self.clients.len() {
-            self.run_client(client);
+            if !self.clients_rest {
+                self.run_client(client);
+            }
         }
         let holders = (0..self.servers.len())
             .filter(|at| self.servers[*at].replica.is_some() && self.servers[*at].lease.holds(self.local(*at)));
@@ -554,9 +558,8 @@ impl World {
             self.history.watched(at as u64, &key, index, value);
         }
         for (id, lived, at) in ended {
-            // A server that lags has not heard of the session yet.
-            let was_there = self.servers.iter().any(|server| server.published.session_by_id(&id).is_some());
-            if self.servers[at].leads || !was_there {
+            // Others may lag; who leads has everything.
+            if self.servers[at].leads {
                 self.history.figures.expired += 1;
                 self.ended_sessions.insert(id.clone());
                 if lived < TTL_NS * 9 / 10 {
@@ -946,11 +949,10 @@ impl World {
         };
         // Whoever is in the configuration has what the leader has.
         let settled = self.now + 2 * SECOND;
-        let clients = std::mem::take(&mut self.clients);
+        self.clients_rest = true;
         while self.now < settled {
             self.step();
         }
-        self.clients = clients;
         let Some(configuration) = self.servers[leader].replica.as_ref().map(|replica| replica.configuration().clone())
         else {
             return;
