@@ -9,5 +9,4 @@ pub mod dial;
 pub mod go_text;
 pub mod gossip;
 pub mod http_client;
-pub mod rpc;
 pub mod tls;
