@@ -40,6 +40,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const FAILURES_MAX: u32 = 8;
 /// Addresses that are remembered before those that nobody talks to are forgotten.
 const ADDRESSES: usize = 256;
+/// Streams of calls that were given up, kept until the other side has ended them too.
+const LEAVING_MAX: usize = 64;
 /// Wishes for a stream that a session has not come to.
 const WISHES: usize = 64;
 
@@ -172,29 +174,17 @@ impl Pool {
         let Ok(_room) = timeout_at(deadline, room).await.map_err(|_| busy())? else {
             return Err(CallError::Closed { never_sent: true });
         };
-        let mut conversation = match lease.conversation.take() {
+        let conversation = match &mut lease.conversation {
             Some(conversation) => conversation,
-            None => match timeout_at(deadline, lease.link.open()).await {
-                Ok(Some(stream)) => Conversation { stream, inbox: Inbox::new(self.shared.budget.clone()), calls: 0 },
-                Ok(None) => return Err(CallError::Closed { never_sent: true }),
-                Err(_) => return Err(busy()),
+            none => match timeout_at(deadline, lease.link.open()).await.map_err(|_| busy())? {
+                Some(stream) => none.insert(Conversation::new(stream, self.shared.budget.clone())),
+                None => return Err(CallError::Closed { never_sent: true }),
             },
         };
         timeout_at(deadline, conversation.ask(method, args)).await.map_err(|_| busy())??;
         let answer = timeout_at(deadline, conversation.answer()).await.map_err(|_| CallError::TimedOut)??;
         lease.link.proven(&self.shared, address);
-        match answer {
-            Ok(body) => {
-                lease.conversation = Some(conversation);
-                Ok(body)
-            }
-            Err(text) => {
-                // Compat: the reference ends a stream after some errors and keeps it after others, and nothing says
-                // which it will be; its own pool never uses a stream again that brought one.
-                conversation.stream.finish();
-                Err(CallError::Remote(text))
-            }
-        }
+        answer.map_err(CallError::Remote)
     }
 
     /// A connection for one snapshot: says first what is wanted. Shutting it down ends what we send, so that the other
@@ -339,6 +329,8 @@ struct LinkState {
     proven: bool,
     calls: usize,
     idle: Vec<Conversation>,
+    /// Streams of calls that were given up.
+    leaving: Vec<MuxStream>,
     used: Instant,
 }
 
@@ -354,6 +346,7 @@ impl Link {
                 proven: false,
                 calls: 0,
                 idle: Vec::new(),
+                leaving: Vec::new(),
                 used: Instant::now(),
             }),
         });
@@ -369,6 +362,7 @@ impl Link {
                 let mut state = turning.state.lock();
                 state.alive = false;
                 state.idle.clear();
+                state.leaving.clear();
                 state.proven
             };
             debug!(%address, why, "RPC session ended");
@@ -424,14 +418,15 @@ impl Link {
     /// Whether it was not used for long, in which case it will not be.
     fn retire(&self, limits: &PoolLimits) -> bool {
         let mut state = self.state.lock();
+        state.leaving.retain_mut(|stream| !stream.is_drained());
         if state.calls > 0 || state.used.elapsed() < limits.idle_session {
             return false;
         }
         state.alive = false;
         // An idle session is not one that failed.
         state.proven = true;
-        for conversation in state.idle.drain(..) {
-            conversation.stream.finish();
+        for mut conversation in state.idle.drain(..) {
+            conversation.stream.end();
         }
         true
     }
@@ -478,25 +473,49 @@ impl Drop for Lease {
         let mut state = self.link.state.lock();
         state.calls -= 1;
         state.used = Instant::now();
-        if let Some(conversation) = self.conversation.take() {
-            if state.alive && state.idle.len() < self.idle_streams && conversation.inbox.is_empty() {
-                state.idle.push(conversation);
-            } else {
-                conversation.stream.finish();
+        let Some(Conversation { mut stream, inbox, calls, at }) = self.conversation.take() else { return };
+        match at {
+            Between::Calls if state.alive && state.idle.len() < self.idle_streams && inbox.is_empty() => {
+                state.idle.push(Conversation { stream, inbox, calls, at });
             }
+            Between::Calls | Between::CallAndEnd => stream.end(),
+            // Compat: a reset stream is an error in the reference's log and its metrics, an ended one is not. But who
+            // then writes a long answer waits for ever for somebody to read it, so it is read, up to a bound.
+            Between::CallAndAnswer if state.alive && state.leaving.len() < LEAVING_MAX => {
+                stream.end();
+                state.leaving.push(stream);
+            }
+            // Dropped, it is reset.
+            Between::CallAndAnswer => {}
         }
     }
 }
 
-/// A stream that calls follow each other on. Dropped in the middle of one, it is reset.
+/// A stream that calls follow each other on.
 struct Conversation {
     stream: MuxStream,
     inbox: Inbox,
     /// The number of the last call.
     calls: u64,
+    at: Between,
+}
+
+/// Where a conversation has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// The stream can carry another call.
+    Calls,
+    /// A call went out, some of it at least.
+    CallAndAnswer,
+    /// The stream is of no more use, and nothing is to come.
+    CallAndEnd,
 }
 
 impl Conversation {
+    fn new(stream: MuxStream, budget: Budget) -> Conversation {
+        Conversation { stream, inbox: Inbox::new(budget), calls: 0, at: Between::Calls }
+    }
+
     /// Sends a call. One that is not whole is not acted on.
     async fn ask(&mut self, method: &str, args: &[u8]) -> Result<(), CallError> {
         self.calls += 1;
@@ -504,6 +523,7 @@ impl Conversation {
         let mut request = Vec::with_capacity(64 + method.len() + args.len());
         msgpack::write_to(&mut request, &header).map_err(|_| CallError::Closed { never_sent: true })?;
         request.extend_from_slice(args);
+        self.at = Between::CallAndAnswer;
         self.stream.write_all(&request).await.map_err(|_| CallError::Closed { never_sent: true })
     }
 
@@ -511,11 +531,17 @@ impl Conversation {
     async fn answer(&mut self) -> Result<Result<Bytes, String>, CallError> {
         let broken = CallError::Closed { never_sent: false };
         let Ok(Message { header, body }) = self.inbox.next(&mut self.stream, None).await else { return Err(broken) };
-        match msgpack::from_slice::<ResponseHeader>(&header) {
-            Ok(header) if header.seq != self.calls => Err(broken),
-            Ok(header) if header.error.is_empty() => Ok(Ok(body)),
-            Ok(header) => Ok(Err(header.error)),
-            Err(_) => Err(broken),
+        let Ok(header) = msgpack::from_slice::<ResponseHeader>(&header) else { return Err(broken) };
+        if header.seq != self.calls {
+            return Err(broken);
         }
+        if header.error.is_empty() {
+            self.at = Between::Calls;
+            return Ok(Ok(body));
+        }
+        // Compat: the reference ends a stream after some errors and keeps it after others, and nothing says which it
+        // will be; its own pool never uses a stream again that brought one.
+        self.at = Between::CallAndEnd;
+        Ok(Err(header.error))
     }
 }

@@ -86,12 +86,25 @@ impl MuxStream {
         Pin::new(&mut self.stream).poll_read(&mut cx, &mut byte).is_pending()
     }
 
-    /// Ends a stream that carries no call, in the way that the other side takes for a regular end. Without it, a stream
-    /// that is dropped is reset.
-    pub(super) fn finish(mut self) {
+    /// Ends our half, in the way that the other side takes for a regular end. Without it, a stream that is dropped is
+    /// reset.
+    pub(super) fn end(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         // When there is no room for the word, the reset says it too.
         let _ = Pin::new(&mut self.stream).poll_close(&mut cx);
+    }
+
+    /// Throws away what has come; whether that was all.
+    pub(super) fn is_drained(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut waste = [0; 4096];
+        loop {
+            match Pin::new(&mut self.stream).poll_read(&mut cx, &mut waste) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
     }
 }
 
