@@ -1,4 +1,4 @@
-//! Both sides over loopback and in memory, and what comes of those who do not keep the rules.
+//! Both sides over loopback.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use wire::msgpack;
 
 use super::{BoxedStream, CallError, Handler, Limits, Pool, PoolLimits, serve};
+
+mod hostile;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
