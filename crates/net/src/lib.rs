@@ -9,4 +9,5 @@ pub mod dial;
 pub mod go_text;
 pub mod gossip;
 pub mod http_client;
+pub mod rpc;
 pub mod tls;
