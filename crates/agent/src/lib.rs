@@ -18,6 +18,7 @@ mod membership;
 pub mod persist;
 mod pool;
 mod registration;
+mod routing;
 mod runners;
 mod servers;
 pub mod service;
@@ -41,6 +42,7 @@ pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
 pub use crate::pool::{GossipSettings, JoinSettings, KeyringOperation, KeyringResponse, Member, PoolSettings};
 pub use crate::registration::Health;
+pub use crate::routing::Servers;
 pub use crate::runners::Counts;
 pub use crate::settings::Settings;
 

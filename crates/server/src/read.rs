@@ -78,6 +78,8 @@ pub enum SharedAnswer<A> {
     Kept(Encoded),
     /// A new answer, which may be kept: see [`crate::AnswerCache::put`].
     Fresh { answer: Answer<A>, seen: Seen, state: Arc<State> },
+    /// Another server's answer; nobody here knows when it ends to be true.
+    Far(Answer<A>),
 }
 
 /// Why a blocked read goes on.
@@ -106,7 +108,9 @@ impl Server {
                 *seen = noted;
                 Ok((answer, state))
             }
-            SharedAnswer::Kept(_) => unreachable!("a kept answer is given for a key only"),
+            SharedAnswer::Kept(_) | SharedAnswer::Far(_) => {
+                unreachable!("a kept answer is given for a key only, and this server asks no other")
+            }
         }
     }
 

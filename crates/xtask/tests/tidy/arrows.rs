@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Shell.
     ("disk", &["replica"]),
     ("net", &["gossip", "wire"]),
-    ("server", &["acl", "disk", "net", "replica", "state", "wire"]),
+    ("server", &["acl", "disk", "filter", "net", "replica", "state", "wire"]),
     ("agent", &["acl", "filter", "gossip", "net", "server", "state", "wire"]),
     // Face.
     ("api", &["acl", "agent", "filter", "hcl", "net", "server", "state", "wire"]),
