@@ -64,7 +64,7 @@ struct Asked {
 
 impl Handler for Asked {
     fn call(&self, method: &str, args: Bytes, _: SocketAddr) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let answer = if args.len() % 2 == 0 { Ok(args.to_vec()) } else { Err(method.to_owned()) };
+        let answer = if args.len().is_multiple_of(2) { Ok(args.to_vec()) } else { Err(method.to_owned()) };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push((method.to_owned(), args));
         Box::pin(async move { answer })
     }

@@ -19,14 +19,14 @@ use yamux::{Config, Connection, DEFAULT_CREDIT, Mode};
 
 use super::conversation::{Common, converse};
 use super::pulse::Pulse;
-use super::stream::{BoxedStream, MuxStream, Watched};
+use super::stream::{BoxedStream, Carrier, MuxStream, Watched};
 
 /// How long saying good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A connection with streams on it.
 pub(super) struct Session<S> {
-    connection: Connection<Watched<S>>,
+    connection: Connection<Carrier<S>>,
     pulse: Arc<Pulse>,
     keep_alive: Duration,
     timeout: Duration,
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         config.set_max_num_streams(streams_max);
         config.set_max_connection_receive_window(Some(streams_max * DEFAULT_CREDIT as usize));
         let pulse = Arc::new(Pulse::new());
-        let connection = Connection::new(Watched::new(stream, Arc::clone(&pulse)), config, mode);
+        let connection = Connection::new(Carrier::new(Watched::new(stream, Arc::clone(&pulse))), config, mode);
         Session { connection, pulse, keep_alive, timeout, next: Beat::Ask(Instant::now() + keep_alive) }
     }
 
