@@ -17,6 +17,7 @@ mod membership;
 pub mod persist;
 mod pool;
 mod registration;
+pub mod routing;
 mod runners;
 pub mod service;
 mod settings;
