@@ -80,16 +80,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let connection = &mut self.connection;
         let turn = poll_fn(|cx| {
-            if wanted && let Poll::Ready(opened) = connection.poll_new_outbound(cx) {
+            // First what there is: only this turns the wheel, and takes away streams that were dropped.
+            if let Poll::Ready(opened) = connection.poll_next_inbound(cx) {
                 return Poll::Ready(match opened {
-                    Ok(stream) => Happening::New(MuxStream::new(stream)),
-                    Err(error) => Happening::Over(error.to_string()),
+                    Some(Ok(stream)) => Happening::Opened(MuxStream::new(stream)),
+                    Some(Err(error)) => Happening::Over(error.to_string()),
+                    None => Happening::Over("EOF".to_owned()),
                 });
             }
-            connection.poll_next_inbound(cx).map(|opened| match opened {
-                Some(Ok(stream)) => Happening::Opened(MuxStream::new(stream)),
-                Some(Err(error)) => Happening::Over(error.to_string()),
-                None => Happening::Over("EOF".to_owned()),
+            if !wanted {
+                return Poll::Pending;
+            }
+            connection.poll_new_outbound(cx).map(|opened| match opened {
+                Ok(stream) => Happening::New(MuxStream::new(stream)),
+                Err(error) => Happening::Over(error.to_string()),
             })
         });
         tokio::select! {
