@@ -22,8 +22,8 @@ use state::coordinate::Coordinate;
 use state::session::Session;
 use state::{Command, Index, Outcome, Seen, State, Topic};
 
+use crate::client::Servers;
 use crate::coordinates::{CoordinateBatches, Coordinates};
-use crate::routing::Servers;
 
 /// A call that does not block is given so long.
 const CALL_WAIT: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ impl Cluster {
         }
     }
 
-    fn far(&self) -> &Far {
+    pub(crate) fn far(&self) -> &Far {
         match self {
             Cluster::Local { far, .. } | Cluster::Remote { far, .. } => far,
         }

@@ -53,7 +53,9 @@ impl Dispatcher {
         }
         let is_write =
             unpack(method, &[0x80]).is_some() || method == "Session.Renew" || self.agent.needs_leader(method);
-        let needs_leader = is_write || options.mode() != ReadMode::Stale;
+        // The pools are here, whoever leads.
+        let is_local = !is_write && self.agent.call(method, Bytes::new()).is_some();
+        let needs_leader = is_write || (!is_local && options.mode() != ReadMode::Stale);
         let mut hold = Hold::begin(self.far.hold);
         loop {
             let came = if !needs_leader || self.server.is_leader() {
@@ -67,7 +69,7 @@ impl Dispatcher {
             };
             match came {
                 Ok(body) => return Ok(body.to_vec()),
-                Err(None) => return Err(format!("rpc: can't find service {method}")),
+                Err(None) => return Err(unknown(method)),
                 // Nothing was done: once more, when somebody leads.
                 Err(Some(Error::NoLeader | Error::Unreachable(_))) if hold.pause().await => {}
                 Err(Some(Error::Unreachable(_))) => return Err(Error::NoLeader.to_string()),
@@ -156,9 +158,17 @@ impl Dispatcher {
                 let (last_term, last_index) = (stats.last_log_term, stats.last_log_index);
                 encode(&RaftStats { last_contact, last_term, last_index })
             }
-            _ => Err(format!("rpc: can't find service {method}")),
+            _ => Err(unknown(method)),
         }
     }
+}
+
+/// Compat: the reference tells whether the service is unknown or only the method.
+fn unknown(method: &str) -> String {
+    let service = method.split('.').next().unwrap_or_default();
+    let mut known = Dispatcher::reading_methods().into_iter().filter_map(|known| known.split('.').next());
+    let is_known = service == "Status" || known.any(|known| known == service);
+    format!("rpc: can't find {} {method}", if is_known { "method" } else { "service" })
 }
 
 /// One line for each query: a query that is not here has no method.
@@ -173,7 +183,6 @@ macro_rules! queries {
             }
 
             /// The methods that read.
-            #[cfg(test)]
             pub(crate) fn reading_methods() -> Vec<&'static str> {
                 vec![$(<$query as Query>::METHOD),+]
             }

@@ -32,7 +32,10 @@ const PROOFS: &[(&str, &[&str])] = &[
     ("bench", &["gossip"]),
     // It knows no crate of ours: it would test a stranger the same way.
     ("conformance", &[]),
-    ("fuzzing", &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "replica", "state", "wire"]),
+    (
+        "fuzzing",
+        &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "net", "replica", "state", "wire"],
+    ),
     ("sim", &["acl", "disk", "gossip", "replica", "server", "state", "wire"]),
     ("xtask", &["conformance"]),
 ];
