@@ -10,6 +10,7 @@
 //! Not here: the rule language and what rules allow (crate `acl`), which token a request came with, caches of
 //! resolved tokens, replication between datacenters, the verification of logins.
 
+pub mod admit;
 mod auth_method;
 mod binding_rule;
 mod hash;
