@@ -13,6 +13,7 @@
 pub mod admit;
 mod auth_method;
 mod binding_rule;
+pub mod duty;
 mod hash;
 mod identity;
 mod legacy;

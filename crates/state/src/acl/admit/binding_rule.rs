@@ -54,28 +54,34 @@ pub fn binding_rule(
         return refuse("invalid Binding Rule: BindVars cannot be set when bind type is not templated-policy.");
     }
     let fake: BTreeMap<String, String> = variables.iter().map(|name| ((*name).to_owned(), "fake".to_owned())).collect();
-    bound_name(&rule, &fake)
-        .map_err(|error| Error::failed(format!("Invalid Binding Rule: invalid BindName or BindVars: {error}")))?;
+    let invalid = |error: Error| Error::failed(format!("Invalid Binding Rule: invalid BindName or BindVars: {error}"));
+    if !BIND_TYPES.contains(&rule.bind_type.as_str()) {
+        let unknown = format!("invalid Binding Rule: unknown BindType {}", quote(&rule.bind_type));
+        return Err(invalid(Error::failed(unknown)));
+    }
+    bound(&rule, &fake, is_policy_name).map_err(|error| {
+        invalid(Error::failed(format!("failed to validate bindType {}: {error}", quote(&rule.bind_type))))
+    })?;
     Ok(rule)
 }
 
+const BIND_TYPES: [&str; 5] = ["service", "node", "role", "policy", "templated-policy"];
+
 /// What a rule binds for one who logs in with these values: the name that stands in its place, and for a template the
-/// variables that fill it.
-pub fn bound_name(rule: &BindingRule, values: &BTreeMap<String, String>) -> Result<(String, Option<Variables>), Error> {
-    let of_type =
-        |error: Error| Error::failed(format!("failed to validate bindType {}: {error}", quote(&rule.bind_type)));
-    let valid: fn(&str) -> bool = match rule.bind_type.as_str() {
+/// variables that fill it. `is_policy` says which names a policy can have.
+pub(super) fn bound(
+    rule: &BindingRule,
+    values: &BTreeMap<String, String>,
+    is_policy: fn(&str) -> bool,
+) -> Result<(String, Option<Variables>), Error> {
+    let valid = match rule.bind_type.as_str() {
         "service" | "node" => is_identity_name,
         "role" => is_role_name,
-        "policy" => is_policy_name,
-        "templated-policy" => return bound_template(rule, values).map_err(of_type),
-        other => return refuse(format!("invalid Binding Rule: unknown BindType {}", quote(other))),
+        "policy" => is_policy,
+        _ => return bound_template(rule, values),
     };
-    let name = interpolated(&rule.bind_name, values).map_err(of_type)?;
-    if !valid(&name) {
-        return Err(of_type(Error::failed(format!("invalid bind name: {}", quote(&name)))));
-    }
-    Ok((name, None))
+    let name = interpolated(&rule.bind_name, values)?;
+    if valid(&name) { Ok((name, None)) } else { refuse(format!("invalid bind name: {}", quote(&name))) }
 }
 
 fn bound_template(rule: &BindingRule, values: &BTreeMap<String, String>) -> Result<(String, Option<Variables>), Error> {

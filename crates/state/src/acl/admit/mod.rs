@@ -7,6 +7,7 @@
 
 mod auth_method;
 mod binding_rule;
+mod login;
 mod policy;
 mod role;
 #[cfg(test)]
@@ -17,10 +18,11 @@ use wire::duration::GoDuration;
 use wire::json::quote;
 
 pub use self::auth_method::{AUTH_METHOD_TYPES, auth_method};
-pub use self::binding_rule::{binding_rule, bound_name, interpolated};
+pub use self::binding_rule::{binding_rule, interpolated};
+pub use self::login::{description, login};
 pub use self::policy::{deletable_policy, policy};
 pub use self::role::{deletable_role, role};
-pub use self::token::{Fresh, Origin, changed_token, cloned_token, deletable_token, new_token};
+pub use self::token::{Fresh, Origin, changed_token, cloned_token, deletable_token, logout, new_token};
 use super::identity::{Link, NODE_TEMPLATE, NodeIdentity, SERVICE_TEMPLATE, Template, TemplatedPolicy};
 use crate::prepared_query::check_uuid;
 use crate::{Error, State};

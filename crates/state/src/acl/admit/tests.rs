@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use wire::time::GoTime;
 
 use super::super::{AuthMethod, BindingRule, Policy, Role, Token, anonymous, builtin};
+use super::binding_rule::bound;
 use super::{
-    Fresh, Lifetimes, Origin, auth_method, binding_rule, bound_name, changed_token, cloned_token, deletable_policy,
-    deletable_role, deletable_token, interpolated, new_token, policy, role, uuid,
+    Fresh, Lifetimes, Origin, auth_method, binding_rule, changed_token, cloned_token, deletable_policy, deletable_role,
+    deletable_token, description, interpolated, is_role_name, login, logout, new_token, policy, role, uuid,
 };
 use crate::acl::{AclCommand, AuthMethodBatchSet, PolicyBatchSet, RoleBatchSet, TokenBatchSet};
 use crate::{Command, Error, Index, Outcome, State};
@@ -333,20 +334,20 @@ fn binding_rules() {
         json!({"AuthMethod": "j", "BindType": "service", "BindName": "y", "BindVars": {"Name": "x"}}),
         "invalid Binding Rule: BindVars cannot be set when bind type is not templated-policy.",
     );
-    let bound = |r#type: &str, name: &str, expected: &str| {
+    let refuses_bound = |r#type: &str, name: &str, expected: &str| {
         refuses(
             json!({"AuthMethod": "j", "BindType": r#type, "BindName": name}),
             &format!("Invalid Binding Rule: invalid BindName or BindVars: {expected}"),
         );
     };
     let failed = |r#type: &str, text: &str| format!("failed to validate bindType \"{type}\": {text}");
-    bound("x", "y", "invalid Binding Rule: unknown BindType \"x\"");
-    bound("service", "Y", &failed("service", "invalid bind name: \"Y\""));
-    bound("role", "a b", &failed("role", "invalid bind name: \"a b\""));
+    refuses_bound("x", "y", "invalid Binding Rule: unknown BindType \"x\"");
+    refuses_bound("service", "Y", &failed("service", "invalid bind name: \"Y\""));
+    refuses_bound("role", "a b", &failed("role", "invalid bind name: \"a b\""));
     let reading = |text: &str| failed("service", &format!("error interpreting template: {text}"));
-    bound("service", "${nope}", &reading("1:3: unknown variable accessed: nope"));
-    bound("service", "${value.user", &reading("parse error at 1:13: expected \"}\" but found end of string"));
-    bound(
+    refuses_bound("service", "${nope}", &reading("1:3: unknown variable accessed: nope"));
+    refuses_bound("service", "${value.user", &reading("parse error at 1:13: expected \"}\" but found end of string"));
+    refuses_bound(
         "templated-policy",
         "nope",
         &failed(
@@ -354,7 +355,7 @@ fn binding_rules() {
             "Bind name for templated-policy bind type does not match existing template name: nope",
         ),
     );
-    bound(
+    refuses_bound(
         "templated-policy",
         "builtin/service",
         &failed(
@@ -364,10 +365,10 @@ fn binding_rules() {
     );
     let rule = admit(&json!({"AuthMethod": "j", "BindType": "service", "BindName": "svc-${value.user}"})).unwrap();
     let values = BTreeMap::from([("value.user".to_owned(), "Ann".to_owned())]);
-    assert_eq!(bound_name(&rule, &values), Ok(("svc-ann".to_owned(), None)));
+    assert_eq!(bound(&rule, &values, is_role_name), Ok(("svc-ann".to_owned(), None)));
     let rule = json!({"AuthMethod": "j", "BindType": "templated-policy", "BindName": "builtin/node",
                       "BindVars": {"Name": "n-${value.user}"}});
-    let (name, variables) = bound_name(&admit(&rule).unwrap(), &values).unwrap();
+    let (name, variables) = bound(&admit(&rule).unwrap(), &values, is_role_name).unwrap();
     assert_eq!((name.as_str(), variables.unwrap().name.as_str()), ("builtin/node", "n-ann"));
 }
 
@@ -387,4 +388,53 @@ fn ids() {
     assert_eq!(text(uuid("x")), "uuid string is wrong length");
     assert_eq!(text(uuid(&"x".repeat(36))), "uuid is improperly formatted");
     assert_eq!(text(uuid("4444444x-4444-4444-4444-444444444444")), "encoding/hex: invalid byte: U+0078 'x'");
+}
+
+#[test]
+fn logins() {
+    let mut state = state();
+    let rule = |id: u8, r#type: &str, name: &str, selector: &str| {
+        let id = format!("77777777-7777-7777-7777-7777777777{id:02}");
+        json!({"ID": id, "AuthMethod": "j", "BindType": r#type, "BindName": name, "Selector": selector})
+    };
+    let method = state.acl.auth_method("j").unwrap().clone();
+    let values = BTreeMap::from([("user".to_owned(), "Ann".to_owned())]);
+    let come = |state: &State| login(state, &method, &values, |selector| selector != "no", "dc1", "d");
+    assert_eq!(text(come(&state)), "Permission denied");
+
+    let rules = [
+        rule(1, "service", "svc-${user}", ""),
+        rule(2, "node", "${user}", "yes"),
+        rule(3, "role", "r1", ""),
+        rule(4, "role", "none", ""),
+        rule(5, "policy", "p2", ""),
+        rule(6, "service", "never", "no"),
+        rule(7, "templated-policy", "builtin/dns", ""),
+    ];
+    let binding_rules = rules.iter().map(read).collect();
+    let batch = crate::acl::BindingRuleBatchSet { binding_rules };
+    state.apply(Index(9), Command::Acl(AclCommand::BindingRuleSet(batch)));
+    let token = come(&state).unwrap();
+    assert_eq!(token.service_identities[0].service_name, "svc-ann");
+    assert_eq!(
+        (token.node_identities[0].node_name.as_str(), token.node_identities[0].datacenter.as_str()),
+        ("ann", "dc1")
+    );
+    assert_eq!((token.roles.len(), token.roles[0].id.as_str(), token.policies[0].id.as_str()), (1, ROLE, POLICY));
+    assert_eq!((token.service_identities.len(), token.templated_policies.len(), token.local), (1, 1, true));
+
+    let token = new_token(&state, token, fresh(), now(), Lifetimes::default(), Origin::Login).unwrap();
+    let batch = TokenBatchSet { tokens: vec![token], ..TokenBatchSet::default() };
+    state.apply(Index(10), Command::Acl(AclCommand::TokenSet(batch)));
+    assert_eq!(logout(&state, OTHER).unwrap().auth_method, "j");
+    assert_eq!(text(logout(&state, SECRET)), "Permission denied: token wasn't created via login");
+    assert_eq!(text(logout(&state, "none")), "ACL not found");
+    assert_eq!(text(logout(&state, "")), "no valid token ID provided: ACL not found");
+}
+
+#[test]
+fn descriptions_of_logins() {
+    assert_eq!(description(&BTreeMap::new()), "token created via login");
+    let meta = BTreeMap::from([("a".to_owned(), "<b>".to_owned())]);
+    assert_eq!(description(&meta), r#"token created via login: {"a":"\u003cb\u003e"}"#);
 }

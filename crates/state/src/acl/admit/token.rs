@@ -1,6 +1,8 @@
 //! Tokens on their way in and out.
 
-use acl::Secret;
+use std::sync::Arc;
+
+use acl::{Denied, Secret};
 use wire::duration::GoDuration;
 use wire::json::quote;
 use wire::time::GoTime;
@@ -106,7 +108,7 @@ pub fn changed_token(state: &State, mut token: Token, now: GoTime) -> Result<Tok
         return refuse("AccessorID is not a valid UUID");
     }
     if matches!(token.secret_id.expose(), "allow" | "deny" | "manage") {
-        return refuse("Permission denied: Cannot modify root ACL");
+        return Err(Denied::because("Cannot modify root ACL").into());
     }
     let Some(existing) = state.acl.stored_token(&accessor).filter(|existing| !existing.is_expired(now)) else {
         return refuse(format!("Cannot find token {}", quote(&accessor)));
@@ -175,6 +177,18 @@ pub fn deletable_token(state: &State, accessor: &str, asker: &str) -> Result<(),
         return refuse("Deletion of the request's authorization token is not permitted");
     }
     Ok(())
+}
+
+/// The token of this secret, if it can be given back: only those of a login can.
+pub fn logout(state: &State, secret: &str) -> Result<Arc<Token>, Error> {
+    if secret.is_empty() {
+        return Err(Error::not_found("no valid token ID provided: ACL not found"));
+    }
+    let Some(token) = state.acl.stored_token_by_secret(secret) else { return Err(Error::not_found("ACL not found")) };
+    if token.auth_method.is_empty() {
+        return Err(Denied::because("token wasn't created via login").into());
+    }
+    Ok(Arc::clone(token))
 }
 
 fn normalized(state: &State, mut token: Token) -> Result<Token, Error> {
