@@ -14,11 +14,17 @@ use self::syntax::{Document, Item, Key, Literal, LiteralKind, Node, Place};
 use crate::tree::{Entry, Kind, Object, Value};
 use crate::{Error, Position, json, literal, native};
 
-/// Deepest nesting that is printed. Rules need three levels.
-pub const MAX_PRINT_DEPTH: usize = 10;
+/// Deepest nesting that is printed, labels counted. Rules need three levels; the work is up to threefold with each.
+pub const MAX_PRINT_DEPTH: usize = 6;
+
+/// Longest text that is printed: no log entry holds longer rules.
+pub const MAX_PRINT_BYTES: usize = 512 * 1024;
 
 /// Writes `text` anew. `rename` is asked for the first key of every item, wherever it stands.
 pub fn renamed(text: &str, rename: impl Fn(&str) -> Option<&'static str>) -> Result<String, Error> {
+    if text.len() > MAX_PRINT_BYTES {
+        return Err(Error::bare(Position::START, format!("text is longer than {MAX_PRINT_BYTES} bytes")));
+    }
     let mut document = if text.trim_start().starts_with('{') {
         let object = json::parse(text)?;
         check_depth(&object, 0)?;

@@ -166,7 +166,7 @@ fn what_cannot_be_read_is_refused() {
     let refused = |text: &str| renamed(text, rename).unwrap_err().to_string();
     assert_eq!(refused("bad"), "At 1:5: key 'bad' expected start of object ('{') or assignment ('=')");
     let deep = format!("{}{}", "a {".repeat(20), "}".repeat(20));
-    assert_eq!(refused(&deep), "nested deeper than 10 levels");
+    assert_eq!(refused(&deep), "nested deeper than 6 levels");
 }
 
 /// The tree without its places.
@@ -195,8 +195,9 @@ proptest! {
         ]), 0..30))
     {
         let text = parts.concat();
-        if let Ok(tree) = parse(&text) {
-            let again = renamed(&text, |_| None);
+        let again = renamed(&text, |_| None);
+        let deep = again.as_ref().is_err_and(|error| error.message.starts_with("nested deeper"));
+        if let Ok(tree) = parse(&text) && !deep {
             prop_assert!(again.is_ok(), "{again:?}");
             // The reference ends without a line end, which a text in a heredoc needs.
             let again = again.expect("checked") + "\n";
