@@ -118,26 +118,20 @@ impl Cluster {
         self.server().raft_configuration()
     }
 
-    /// Removes a server from raft's configuration. Until servers join each other there is only this one, and the last
-    /// one stays.
-    pub fn remove_server(&self, id: &str) -> Result<(), Error> {
-        let fault = match self.raft_configuration().iter().any(|server| server.id == id) {
-            true => "need at least one voter in configuration: {[]}".to_owned(),
-            false => format!("id {id:?} was not found in the Raft configuration"),
-        };
-        Err(Error::Refused(state::Error::failed(fault)))
+    /// Removes a server from raft's configuration.
+    pub async fn remove_server(&self, id: &str) -> Result<(), Error> {
+        self.server().remove_peer(id).await
     }
 
-    /// Hands leadership to another server, to any without `id`. Until servers join each other there is no other.
-    pub fn transfer_leadership(&self, id: Option<&str>) -> Result<(), Error> {
-        let fault = match id {
-            None => "cannot find peer".to_owned(),
-            Some(id) if self.raft_configuration().iter().any(|server| server.id == id) => {
-                "cannot transfer leadership to itself".to_owned()
-            }
-            Some(id) => format!("Could not find address for server id {id}"),
-        };
-        Err(Error::Refused(state::Error::failed(fault)))
+    /// Hands leadership to another server, to the most advanced one without `id`.
+    pub async fn transfer_leadership(&self, id: Option<&str>) -> Result<(), Error> {
+        if let Some(id) = id
+            && !self.raft_configuration().iter().any(|server| server.id == id)
+        {
+            let fault = format!("Could not find address for server id {id}");
+            return Err(Error::Refused(state::Error::failed(fault)));
+        }
+        self.server().hand_over(id).await
     }
 
     /// Resets the expiry of a session; `None` when it does not exist.

@@ -6,6 +6,7 @@
 //! - The catalog follows: at once by notice, and by comparison if a notice was lost.
 //! - A check that is gone runs no more.
 
+pub mod autopilot;
 pub mod check;
 mod cluster;
 mod coordinates;
@@ -18,6 +19,7 @@ pub mod persist;
 mod pool;
 mod registration;
 mod runners;
+mod servers;
 pub mod service;
 mod settings;
 mod sidecar;
@@ -28,6 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use state::catalog::Node;
 use tokio::sync::{Notify, mpsc, watch};
@@ -70,8 +73,11 @@ struct Shared {
     events: Events,
     /// Set once the pools are entered.
     pools: OnceLock<Arc<Pools>>,
-    /// A member came, went or changed.
+    /// A member came, went or changed: for the catalog, and for the servers.
     members_changed: Notify,
+    servers_changed: Notify,
+    /// How the servers are, while this agent leads.
+    report: ArcSwapOption<autopilot::Report>,
     /// Nobody could be joined, and trying is over.
     exhausted: Notify,
     /// Something waits to be written to the catalog.
@@ -96,6 +102,8 @@ impl Agent {
             events: Events::default(),
             pools: OnceLock::new(),
             members_changed: Notify::new(),
+            servers_changed: Notify::new(),
+            report: ArcSwapOption::empty(),
             exhausted: Notify::new(),
             dirty: Notify::new(),
             version: watch::Sender::new(0),

@@ -45,9 +45,20 @@ pub struct ServerIdentity {
 impl Agent {
     /// Keeps the catalog true to the members of the pool, this server first, until the agent stops.
     pub async fn keep_members_registered(self, identity: ServerIdentity) {
-        let reunion_over = Instant::now() + REUNION;
+        let mut position = self.cluster().server().position();
+        let mut reunion_over = Instant::now() + REUNION;
         let mut met = BTreeSet::new();
         loop {
+            if !position.borrow_and_update().leads {
+                tokio::select! {
+                    changed = position.changed() => if changed.is_err() { return },
+                    () = self.stopped() => return,
+                }
+                // A new leader begins with what it sees, and takes nobody out at once.
+                reunion_over = Instant::now() + REUNION;
+                met.clear();
+                continue;
+            }
             let restore = self.cluster().watch_restore();
             let pause = match self.reconcile(&identity, &mut met, Instant::now() >= reunion_over).await {
                 Ok(()) => INTERVAL,
@@ -60,6 +71,7 @@ impl Agent {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.members_changed.notified() => {}
                 () = restore.touched() => {}
+                changed = position.changed() => if changed.is_err() { return },
                 () = self.stopped() => return,
             }
         }

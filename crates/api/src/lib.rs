@@ -6,6 +6,7 @@ pub mod acl;
 pub mod agent;
 pub mod catalog;
 pub mod cli;
+pub mod config_entry;
 pub mod coordinate;
 pub mod event;
 pub mod health;
@@ -69,6 +70,7 @@ impl Api {
             acl::http::routes(),
             agent::http::routes(),
             catalog::http::routes(),
+            config_entry::http::routes(),
             coordinate::http::routes(),
             event::http::routes(),
             health::http::routes(),

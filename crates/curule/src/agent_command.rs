@@ -17,6 +17,7 @@ use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
 use server::Server;
+use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -145,9 +146,14 @@ async fn start(
     let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime));
     let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
     let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
-    agent.register_server(&identity).await.map_err(|error| error.to_string())?;
+    if server.is_leader() {
+        agent.register_server(&identity).await.map_err(|error| error.to_string())?;
+    }
+    listen_for_servers(&server, runtime.addresses.rpc_bind).await?;
     agent.enter_pools(settings::gossip(&runtime, &node_id)).await?;
     tokio::spawn(agent.clone().keep_members_registered(identity));
+    let expect = usize::try_from(runtime.bootstrap_expect).unwrap_or(0);
+    tokio::spawn(agent.clone().keep_servers_together(server.clone(), expect));
     register_configured(&agent, &runtime)?;
 
     let (orders, mut inbox) = mpsc::channel(16);
@@ -244,6 +250,30 @@ async fn start(
     tracing::info!(target: "agent", "shutdown complete");
     // Compat: an agent that was not asked to leave exits with 1.
     Ok(u8::from(!graceful))
+}
+
+/// Takes in what other servers say.
+async fn listen_for_servers(server: &Server, address: std::net::SocketAddr) -> Result<(), String> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot_listen("tcp", &Listen::Socket(address), &error))
+        .map_err(|error| format!("Failed to start Consul server: Failed to start RPC layer: {error}"))?;
+    let server = server.clone();
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, peer)) = listener.accept().await else { continue };
+            let server = server.clone();
+            tokio::spawn(async move {
+                let first = tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await;
+                if matches!(first, Ok(Ok(server::RAFT)))
+                    && let Err(error) = server.receive_raft(stream).await
+                {
+                    tracing::debug!(target: "agent.server.raft", %peer, %error, "a connection of raft ended");
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
 fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order>) -> Hooks {

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! raft/lock                                  held while the directory is in use
+//! raft/configuration                         whose votes count, with a checksum before it
 //! raft/log/<number>.log                      segments of the log, in the order of their numbers (see segment.rs)
 //! raft/snapshots/<term>-<index>-<millis>/    meta.json, state.bin
 //! ```
@@ -18,6 +19,7 @@
 //!
 //! Not here: threads; what an entry means.
 
+mod configuration;
 mod files;
 mod log;
 mod segment;

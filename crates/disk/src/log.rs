@@ -20,7 +20,7 @@ use replica::{LogStore, Recovered, SnapshotMeta, StoreError};
 
 use crate::files::{Files, LogFile};
 use crate::segment::{self, Found, HEADER, Header, Kind};
-use crate::{broken, make_dir, private, raft_dir, snapshot, sync_dir};
+use crate::{broken, configuration, make_dir, private, raft_dir, snapshot, sync_dir};
 
 /// A segment is closed when it has grown past this.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -59,6 +59,7 @@ pub(crate) struct DiskLog<F: Files> {
     _lock: fs::File,
     hard_state: HardState,
     snapshot: Option<SnapshotMeta>,
+    configuration: Option<Vec<u8>>,
     /// Numbers of the segments, oldest first.
     segments: VecDeque<u64>,
     /// The segment that is appended to, how far it is written, and how far the file goes: zeros in between.
@@ -111,6 +112,7 @@ impl<F: Files> DiskLog<F> {
             _lock: lock,
             hard_state: found.hard_state,
             snapshot,
+            configuration: configuration::read(data_dir)?,
             segments: found.segments,
             tail,
             tail_length: found.tail_length,
@@ -368,6 +370,18 @@ impl<F: Files> LogStore for DiskLog<F> {
 
     fn open_snapshot(&self) -> Result<Box<dyn Read + Send>, StoreError> {
         snapshot::open_newest(&self.data_dir)
+    }
+
+    fn configuration(&self) -> Option<Vec<u8>> {
+        self.configuration.clone()
+    }
+
+    fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.check_fence()?;
+        // Half a configuration would be another quorum: without a whole one nothing goes on.
+        configuration::write(&self.data_dir, &bytes).map_err(|error| self.fence(error))?;
+        self.configuration = Some(bytes);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use state::acl::AclCommand;
+use state::config_entry::{ConfigEntryRequest, Entry, KINDS, Op};
 use state::snapshot::{Foreign, Record, Restore};
 use state::{Command, Index, Limits, State};
 use wire::log_entry::{self, MessageType};
@@ -70,6 +71,7 @@ pub fn encode(command: &Command) -> Result<Vec<u8>, Error> {
         Command::PreparedQuery(request) => log_entry::encode(MessageType::PREPARED_QUERY, request),
         Command::Txn(request) => log_entry::encode(MessageType::TXN, request),
         Command::Autopilot(request) => log_entry::encode(MessageType::AUTOPILOT, request),
+        Command::ConfigEntry(request) => log_entry::encode(MessageType::CONFIG_ENTRY, request),
         Command::Acl(command) => encode_acl(command),
     };
     Ok(entry?)
@@ -105,6 +107,7 @@ pub fn word(command: &Command) -> &'static str {
         Command::PreparedQuery(_) => "prepared-query",
         Command::Txn(_) => "txn",
         Command::Autopilot(_) => "autopilot",
+        Command::ConfigEntry(_) => "config_entry",
         Command::Acl(AclCommand::Legacy(_)) => "acl",
         Command::Acl(AclCommand::Bootstrap(_) | AclCommand::TokenSet(_) | AclCommand::TokenDelete(_)) => "acl.token",
         Command::Acl(AclCommand::PolicySet(_) | AclCommand::PolicyDelete(_)) => "acl.policy",
@@ -127,6 +130,7 @@ pub fn decode(entry: &[u8]) -> Result<Option<Command>, Error> {
         MessageType::PREPARED_QUERY => Command::PreparedQuery(msgpack::from_slice(body)?),
         MessageType::TXN => Command::Txn(msgpack::from_slice(body)?),
         MessageType::AUTOPILOT => Command::Autopilot(msgpack::from_slice(body)?),
+        MessageType::CONFIG_ENTRY => Command::ConfigEntry(msgpack::from_slice(body)?),
         MessageType::LEGACY_ACL => Command::Acl(AclCommand::Legacy(msgpack::from_slice(body)?)),
         MessageType::ACL_BOOTSTRAP => Command::Acl(AclCommand::Bootstrap(msgpack::from_slice(body)?)),
         MessageType::ACL_TOKEN_SET => Command::Acl(AclCommand::TokenSet(msgpack::from_slice(body)?)),
@@ -171,6 +175,10 @@ fn write_record(writer: &mut state_bin::Writer<&mut dyn Write>, record: Record) 
         Record::Tombstone(stone) => writer.write(MessageType::TOMBSTONE, &stone),
         Record::PreparedQuery(query) => writer.write(MessageType::PREPARED_QUERY, &query),
         Record::Autopilot(config) => writer.write(MessageType::AUTOPILOT, &config),
+        Record::ConfigEntry(entry) => {
+            let (op, datacenter) = (Op::default(), String::new());
+            writer.write(MessageType::CONFIG_ENTRY, &ConfigEntryRequest { op, datacenter, entry })
+        }
         Record::AclToken(token) => writer.write(MessageType::ACL_TOKEN_SET, &token),
         Record::AclPolicy(policy) => writer.write(MessageType::ACL_POLICY_SET, &policy),
         Record::AclRole(role) => writer.write(MessageType::ACL_ROLE_SET, &role),
@@ -207,6 +215,10 @@ fn read_record(kind: MessageType, body: RawValue) -> Result<Record, Error> {
         MessageType::TOMBSTONE => Record::Tombstone(value(&body)?),
         MessageType::PREPARED_QUERY => Record::PreparedQuery(value(&body)?),
         MessageType::AUTOPILOT => Record::Autopilot(value(&body)?),
+        // Entries of kinds without rules here are kept as they are.
+        MessageType::CONFIG_ENTRY if KINDS.contains(&&*Entry::kind_of_packed(&body)?) => {
+            Record::ConfigEntry(value::<ConfigEntryRequest>(&body)?.entry)
+        }
         MessageType::ACL_TOKEN_SET => Record::AclToken(value(&body)?),
         MessageType::ACL_POLICY_SET => Record::AclPolicy(value(&body)?),
         MessageType::ACL_ROLE_SET => Record::AclRole(value(&body)?),
@@ -320,8 +332,8 @@ mod tests {
 
     #[test]
     fn records_of_what_is_not_built_yet_survive() {
-        // {"LastIndex": 7}, then a config entry record, and one of a type that nobody knows.
-        let mut bytes = b"\x81\xa9LastIndex\x07\x16\x81\xa4Kind\xa1x".to_vec();
+        // {"LastIndex": 7}, then a config entry of a kind without rules, a CA root, and a type that nobody knows.
+        let mut bytes = b"\x81\xa9LastIndex\x07\x16\xa3\xa1x\x80\x0d\x81\xa2ID\xa1x".to_vec();
         let state = read_state(&bytes[..], Limits::default()).unwrap();
         let mut again = Vec::new();
         write_state(&state, &mut again).unwrap();

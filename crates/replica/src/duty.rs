@@ -86,6 +86,11 @@ impl Duties {
         }
     }
 
+    /// Tombstones up to an index are gone, whoever asked for it.
+    pub fn reaped(&mut self, index: Index) {
+        self.reap_at.retain(|_, due| *due > index);
+    }
+
     /// Keys are locked again, so their delays are over: they are replayed with the log, long after their time.
     pub fn locked(&mut self, keys: &[String]) {
         for key in keys {

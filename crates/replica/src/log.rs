@@ -67,6 +67,12 @@ pub trait LogStore: Send + Sync {
 
     /// The bytes (`state.bin`) of the newest snapshot.
     fn open_snapshot(&self) -> Result<Box<dyn Read + Send>, StoreError>;
+
+    /// What [`LogStore::set_configuration`] was given last.
+    fn configuration(&self) -> Option<Vec<u8>>;
+
+    /// Keeps the configuration of the cluster, as bytes. It is stable when this returns.
+    fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError>;
 }
 
 /// A log in memory: -dev agents and simulations.
@@ -77,6 +83,7 @@ pub struct MemoryLog {
     /// Index and term of the entry before the first.
     before: SnapshotMeta,
     snapshot: Option<(SnapshotMeta, Vec<u8>)>,
+    configuration: Option<Vec<u8>>,
 }
 
 impl MemoryLog {
@@ -135,8 +142,13 @@ impl LogStore for MemoryLog {
     }
 
     fn restart_behind(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
-        *self = MemoryLog { hard_state: self.hard_state.clone(), ..MemoryLog::from_snapshot(meta, Vec::new()) };
+        *self = MemoryLog {
+            hard_state: self.hard_state.clone(),
+            configuration: self.configuration.take(),
+            ..MemoryLog::from_snapshot(meta, Vec::new())
+        };
         self.hard_state.commit = meta.index;
+        self.hard_state.term = self.hard_state.term.max(meta.term);
         Ok(())
     }
 
@@ -162,5 +174,14 @@ impl LogStore for MemoryLog {
     fn open_snapshot(&self) -> Result<Box<dyn Read + Send>, StoreError> {
         let bytes = self.snapshot.as_ref().map(|(_, bytes)| bytes.clone()).unwrap_or_default();
         Ok(Box::new(std::io::Cursor::new(bytes)))
+    }
+
+    fn configuration(&self) -> Option<Vec<u8>> {
+        self.configuration.clone()
+    }
+
+    fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.configuration = Some(bytes);
+        Ok(())
     }
 }

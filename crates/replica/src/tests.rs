@@ -11,8 +11,8 @@ use state::session::{Session, SessionRequest};
 use state::{Command, Index, Limits, Outcome, State, Topic};
 
 use crate::{
-    Error, LogStore, MemoryLog, Moment, ProposalId, Recovered, Replica, SnapshotMeta, StoreError, Turn, Unwatched,
-    codec,
+    Configuration, Error, LogStore, MemoryLog, Moment, ProposalId, Recovered, Replica, Settings, SnapshotMeta,
+    StoreError, Timing, Turn, Unconnected, Unwatched, codec,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -37,8 +37,19 @@ impl Store {
         self.0.lock().unwrap().fails = error;
     }
     fn open(&self, now: Moment) -> Replica {
-        Replica::open(Box::new(self.clone()), Limits::default(), now, 7, Box::new(Unwatched)).unwrap().0
+        open(Box::new(self.clone()), now).unwrap().0
     }
+}
+
+fn open(store: Box<dyn LogStore>, now: Moment) -> Result<(Replica, Turn), Error> {
+    let settings = Settings {
+        id: "a".to_owned(),
+        limits: Limits::default(),
+        timing: Timing::of_multiplier(1),
+        seed: 7,
+        founding: Some(Configuration::founding(1, [("a".to_owned(), "127.0.0.1:8300".to_owned())])),
+    };
+    Replica::open(store, settings, now, Box::new(Unwatched), Box::new(Unconnected))
 }
 
 impl LogStore for Store {
@@ -73,6 +84,12 @@ impl LogStore for Store {
     }
     fn open_snapshot(&self) -> Result<Box<dyn Read + Send>, StoreError> {
         self.0.lock().unwrap().log.open_snapshot()
+    }
+    fn configuration(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().log.configuration()
+    }
+    fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.0.lock().unwrap().log.set_configuration(bytes)
     }
 }
 
@@ -231,7 +248,7 @@ fn an_entry_that_cannot_be_read_stops_the_replica_for_good() {
     replica.propose(ProposalId(2), codec::encode(&kvs(Op::Set, "after", "")).unwrap()).unwrap();
     assert!(matches!(replica.turn(at(0)), Err(Error::Fatal(text)) if text.contains("unknown message type 99")));
     assert!(!replica.is_leader());
-    let again = Replica::open(Box::new(store), Limits::default(), at(0), 1, Box::new(Unwatched));
+    let again = open(Box::new(store), at(0));
     assert!(matches!(again.map(|_| ()), Err(Error::Fatal(text)) if text.contains("log entry")));
 }
 

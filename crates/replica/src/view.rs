@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::{LogStore, MemoryLog, StoreError};
+use crate::{Configuration, LogStore, MemoryLog, SnapshotMeta, StoreError};
 
 /// Older entries than those of the last append stay in memory only while all take no more than this.
 const CACHE_BYTES_MAX: usize = 1 << 20;
@@ -19,9 +19,12 @@ const ENTRY_OVERHEAD: usize = 128;
 pub(crate) struct LogView {
     pub store: Box<dyn LogStore>,
     /// Up to where the state has the log.
-    pub applied: u64,
-    /// The only voter.
-    voter: u64,
+    pub applied: SnapshotMeta,
+    pub configuration: Configuration,
+    /// The state is not all that the log says: see `restore`.
+    pub is_restoring: bool,
+    /// Whether what is stored here is committed: nobody else has a say.
+    alone: bool,
     /// The newest stored entries, without gaps.
     cache: VecDeque<Entry>,
     cached_bytes: usize,
@@ -32,8 +35,9 @@ fn cost(entry: &Entry) -> usize {
 }
 
 impl LogView {
-    pub fn new(store: Box<dyn LogStore>, voter: u64, applied: u64) -> Self {
-        LogView { store, applied, voter, cache: VecDeque::new(), cached_bytes: 0 }
+    pub fn new(store: Box<dyn LogStore>, configuration: Configuration, me: u64, applied: SnapshotMeta) -> Self {
+        let alone = configuration.is_only(me);
+        LogView { store, applied, configuration, is_restoring: false, alone, cache: VecDeque::new(), cached_bytes: 0 }
     }
 
     /// Takes the store out, leaving one that knows nothing.
@@ -41,6 +45,14 @@ impl LogView {
         self.cache.clear();
         self.cached_bytes = 0;
         std::mem::replace(&mut self.store, Box::new(MemoryLog::default()))
+    }
+
+    /// Throws the log away: it goes on behind a snapshot that is stable.
+    pub fn restart_behind(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
+        self.cache.clear();
+        self.cached_bytes = 0;
+        self.applied = meta;
+        self.store.restart_behind(meta)
     }
 
     /// Stores entries; they are stable when this returns.
@@ -80,11 +92,10 @@ fn other(error: StoreError) -> raft::Error {
 impl Storage for LogView {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let mut hard_state = self.store.recovered().hard_state;
-        // What is stored here is stored on a quorum of one. The stored commit index lags behind, since it alone is
-        // never synced.
-        hard_state.commit = self.store.last_index();
-        let conf_state = ConfState { voters: vec![self.voter], ..ConfState::default() };
-        Ok(RaftState { hard_state, conf_state })
+        // The stored commit index lags behind, since it alone is never synced; what was applied is committed.
+        let known = hard_state.commit.max(self.applied.index);
+        hard_state.commit = if self.alone { self.store.last_index() } else { known.min(self.store.last_index()) };
+        Ok(RaftState { hard_state, conf_state: self.configuration.conf_state() })
     }
 
     fn entries(
@@ -119,6 +130,9 @@ impl Storage for LogView {
         {
             return Ok(snapshot.term);
         }
+        if index == self.applied.index && index != 0 {
+            return Ok(self.applied.term);
+        }
         if index == 0 {
             return Ok(0);
         }
@@ -140,8 +154,15 @@ impl Storage for LogView {
         Ok(self.store.last_index())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // There is nobody to send one to yet.
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// The state is a value: the one that is there now can always be sent.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        if self.applied.index == 0 || self.applied.index < request_index || self.is_restoring {
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let meta = snapshot.mut_metadata();
+        (meta.index, meta.term) = (self.applied.index, self.applied.term);
+        meta.set_conf_state(self.configuration.conf_state());
+        Ok(snapshot)
     }
 }

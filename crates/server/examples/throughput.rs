@@ -27,6 +27,8 @@ fn config(dir: &Path) -> Config {
         snapshot_interval: Duration::from_secs(30),
         trailing_logs: 10_240,
         limits: Limits::default(),
+        raft_multiplier: 1,
+        bootstrap: true,
     }
 }
 

@@ -1,24 +1,25 @@
-//! The whole state as a snapshot archive, and back (`/v1/snapshot`).
+//! The whole state as a snapshot archive (`/v1/snapshot`).
 
 use bytes::Bytes;
-use replica::{Stats, codec};
-use state::{Index, Limits, State};
+use replica::{Configuration, Stats, codec};
+use state::State;
 use wire::archive;
 
-use crate::{Config, Error};
-
-/// An archive may unpack to this much state.
-const STATE_MAX: u64 = 16 << 30;
+use crate::Error;
 
 /// A state as an archive.
-pub(crate) fn write(state: &State, config: &Config, stats: &Stats) -> Result<Bytes, Error> {
+pub(crate) fn write(state: &State, configuration: &Configuration, stats: &Stats) -> Result<Bytes, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::BadArchive(format!("failed to save snapshot: {error}"));
     let mut body = Vec::new();
     codec::write_state(state, &mut body).map_err(|error| failed(&error))?;
-    let servers = vec![archive::Server { suffrage: 0, id: config.node_id.clone(), address: config.address.clone() }];
-    let configuration = archive::Configuration { servers };
+    let servers = configuration.peers.values().map(|peer| archive::Server {
+        suffrage: u8::from(!peer.voter).into(),
+        id: peer.id.clone(),
+        address: peer.address.clone(),
+    });
+    let servers = archive::Configuration { servers: servers.collect() };
     let taken_ms = now_millis();
-    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, configuration, 1);
+    let meta = archive::SnapshotMeta::new(state.applied().0, stats.term, taken_ms, servers, configuration.index.max(1));
     let meta = meta.with_size(body.len() as u64);
     let mut out = Vec::new();
     archive::write(&mut out, &meta, &body[..], taken_ms / 1000).map_err(|error| failed(&error))?;
@@ -28,14 +29,4 @@ pub(crate) fn write(state: &State, config: &Config, stats: &Stats) -> Result<Byt
 fn now_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The state of an archive, verified, with the archive's own index.
-pub(crate) fn read(bytes: &[u8], limits: Limits) -> Result<(State, Index), Error> {
-    let mut body = Vec::new();
-    let meta = archive::read(bytes, &mut body, STATE_MAX).map_err(|error| Error::BadArchive(error.to_string()))?;
-    let state = codec::read_state(&body[..], limits)
-        .map_err(|error| Error::BadArchive(format!("failed to restore snapshot: {error}")))?;
-    let index = state.applied().max(Index(meta.index));
-    Ok((state, index))
 }

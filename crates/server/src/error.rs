@@ -19,6 +19,10 @@ pub enum Error {
     Busy,
     /// The write was handed in, but no answer came in time: it may or may not happen.
     TimedOut,
+    /// Leadership was lost after the write was handed in: it may or may not happen.
+    LeadershipLost,
+    /// What a server said on a connection is nothing that this one takes in.
+    Connection(String),
     /// The archive cannot be restored; nothing was changed.
     BadArchive(String),
 }
@@ -32,7 +36,8 @@ impl fmt::Display for Error {
             Error::StorageBroken(reason) => write!(f, "raft apply failed: storage failed: {reason}"),
             Error::Busy => f.write_str("rate limit exceeded, try again later"),
             Error::TimedOut => f.write_str("raft apply failed: timed out enqueuing operation"),
-            Error::BadArchive(reason) | Error::CannotStart(reason) => f.write_str(reason),
+            Error::LeadershipLost => f.write_str("leadership lost while committing log"),
+            Error::Connection(reason) | Error::BadArchive(reason) | Error::CannotStart(reason) => f.write_str(reason),
         }
     }
 }

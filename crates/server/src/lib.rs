@@ -8,17 +8,21 @@
 
 mod answers;
 mod archive;
+#[cfg(test)]
+mod cluster_tests;
 mod error;
+mod founding;
 mod probe;
 mod read;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod turn;
 mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -26,14 +30,18 @@ use acl::Authorizer;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use replica::{LogStore, MemoryLog, Moment, Replica, codec};
+use replica::{Change, Configuration, Lease, LogStore, MemoryLog, Moment, Parcel, Replica, Timing, codec};
 use state::session::Session;
 use state::{Command, Index, Limits, Outcome, State};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch as changing};
 
 pub use crate::answers::{AnswerCache, Encoded};
 pub use crate::error::Error;
-pub use replica::Stats;
+pub use replica::{Peer, Role, Stats, number_of};
+
+pub use crate::founding::Founding;
+pub use crate::transport::RAFT;
 
 pub use crate::read::{Answer, QueryMeta, ReadMode, ReadOptions, SharedAnswer};
 pub use crate::watch::{Registration, Registry, Signal, Woken};
@@ -62,12 +70,37 @@ pub struct Config {
     /// So many entries before a snapshot stay in the log.
     pub trailing_logs: u64,
     pub limits: Limits,
+    /// How patient servers are with each other (`performance.raft_multiplier`).
+    pub raft_multiplier: u32,
+    /// Founds a cluster of this server alone when it knows of none (`-bootstrap`, `-bootstrap-expect=1`, `-dev`).
+    pub bootstrap: bool,
+}
+
+/// Where a server stands among its peers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Position {
+    /// It leads, and has applied everything that was committed before.
+    pub leads: bool,
+    pub leader: Option<Peer>,
+    /// The servers of the cluster; none while this server belongs to no cluster.
+    pub configuration: Configuration,
+}
+
+/// What a leader knows of a server's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Its node id.
+    pub id: String,
+    pub last_index: u64,
+    /// How long ago it answered; `None` when it never did in this leadership.
+    pub last_contact: Option<Duration>,
 }
 
 /// One server of raft's configuration, as operators see it.
 #[derive(Debug, Clone)]
 pub struct RaftPeer {
     pub id: String,
+    /// Empty when this server does not know it; gossip does.
     pub node: String,
     pub address: String,
     pub leader: bool,
@@ -80,7 +113,48 @@ pub struct RaftPeer {
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
-    inbox: Sender<Request>,
+    inbox: Inbox,
+    reception: transport::Reception,
+    _last: Arc<LastHandle>,
+}
+
+/// Stops the replica's thread when the last handle is gone: the thread's own transport never lets go of the inbox.
+struct LastHandle(Inbox);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        let _ = self.0.requests.send(Request::Stop);
+    }
+}
+
+/// Where requests for the replica's thread are handed in.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    requests: Sender<Request>,
+    /// Bytes of the requests that wait.
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl Inbox {
+    /// Hands a request in, or says why not.
+    fn send(&self, request: Request) -> Result<(), Error> {
+        let weight = request.weight();
+        if self.queued_bytes.fetch_add(weight, Ordering::Relaxed) > QUEUE_BYTES_MAX {
+            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            return Err(Error::Busy);
+        }
+        self.requests.send(request).map_err(|_| {
+            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            Error::NoLeader
+        })
+    }
+
+    /// Hands in what may be lost.
+    fn offer(&self, request: Request) {
+        if self.send(request).is_err() {
+            metrics::counter!("curule.raft.dropped").increment(1);
+        }
+    }
 }
 
 /// What the replica's thread and its readers share.
@@ -89,10 +163,13 @@ pub(crate) struct Shared {
     state: ArcSwap<State>,
     stats: ArcSwap<Stats>,
     leads: AtomicBool,
+    lease: Lease,
+    position: changing::Sender<Arc<Position>>,
+    /// When the leader was last heard of, in nanoseconds; zero for never.
+    heard: AtomicU64,
     registry: Arc<Registry>,
     answers: AnswerCache,
-    /// Bytes of the writes that wait in the inbox.
-    queued_bytes: AtomicUsize,
+    queued_bytes: Arc<AtomicUsize>,
     /// Joined at shutdown.
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -114,12 +191,54 @@ pub(crate) enum Request {
         archive: Index,
         answer: oneshot::Sender<Result<(), Error>>,
     },
+    /// What a peer says; with its state when it is a snapshot. `bytes` is the size of the message.
+    Step {
+        parcel: Box<Parcel>,
+        state: Option<Box<State>>,
+        bytes: usize,
+    },
+    /// A peer cannot be reached.
+    Unreachable {
+        number: u64,
+    },
+    /// What came of sending a snapshot.
+    SnapshotSent {
+        number: u64,
+        arrived: bool,
+    },
+    /// Answered once the change of the configuration is applied.
+    Change {
+        change: Change,
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Answered once the handing over has begun.
+    HandOver {
+        id: Option<String>,
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Promises this server to a cluster that is about to be founded, or takes the promise back.
+    Promise {
+        cluster: u64,
+        stands: bool,
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    Found {
+        configuration: Configuration,
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    Progress {
+        answer: oneshot::Sender<Vec<Progress>>,
+    },
     Stop,
 }
 
 impl Request {
     fn bytes(&self) -> usize {
-        if let Request::Write(write) = self { write.data.len() } else { 0 }
+        match self {
+            Request::Write(write) => write.data.len(),
+            Request::Step { bytes, .. } => *bytes,
+            _ => 0,
+        }
     }
 
     /// What it counts for while it waits.
@@ -158,11 +277,10 @@ impl Locks {
     }
 }
 
-/// Monotonic time since the process began to count.
+/// Monotonic time that also counts while the machine sleeps: a lease must not outlast a nap.
 pub(crate) fn now() -> Moment {
-    static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let elapsed = BEGIN.get_or_init(Instant::now).elapsed();
-    Moment(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from);
+    Moment(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl Server {
@@ -177,30 +295,55 @@ impl Server {
 
     fn start_on(store: Box<dyn LogStore>, config: Config) -> Result<Self, Error> {
         let began = Instant::now();
-        let (replica, _) = Replica::open(store, config.limits, now(), rand::random(), Box::new(probe::Timing::new()))
+        let handle = tokio::runtime::Handle::try_current().map_err(|error| Error::CannotStart(error.to_string()))?;
+        let (requests, received) = std::sync::mpsc::channel();
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let inbox = Inbox { requests, queued_bytes: Arc::clone(&queued_bytes) };
+        let acquaintances = transport::Acquaintances::default();
+        let post = transport::Post::new(handle, &config.node_id, &config.address, acquaintances.clone(), inbox.clone());
+        let founding = config.bootstrap.then(|| {
+            let this = (config.node_id.clone(), config.address.clone());
+            Configuration::founding(rand::random_range(1..u64::MAX), [this])
+        });
+        let settings = replica::Settings {
+            id: config.node_id.clone(),
+            limits: config.limits,
+            timing: Timing::of_multiplier(config.raft_multiplier),
+            seed: rand::random(),
+            founding,
+        };
+        let (replica, _) = Replica::open(store, settings, now(), Box::new(probe::Timing::new()), Box::new(post))
             .map_err(|error| Error::CannotStart(error.to_string()))?;
         metrics::gauge!("consul.raft.fsm.lastRestoreDuration").set(began.elapsed().as_secs_f64() * 1000.0);
-        metrics::counter!("consul.raft.state.candidate").increment(1);
-        metrics::counter!("consul.raft.state.leader").increment(1);
         let registry = Arc::new(Registry::default());
-        let (inbox, requests) = std::sync::mpsc::channel();
+        let reception = transport::Reception {
+            inbox: inbox.clone(),
+            acquaintances,
+            data_dir: config.data_dir.clone(),
+            limits: config.limits,
+            snapshots: Arc::new(tokio::sync::Semaphore::new(1)),
+        };
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(replica.state().clone()),
             stats: ArcSwap::from_pointee(replica.stats()),
             leads: AtomicBool::new(replica.is_leader()),
+            lease: replica.lease(),
+            position: changing::Sender::new(Arc::new(turn::position(&replica))),
+            heard: AtomicU64::new(0),
             answers: AnswerCache::new(Arc::clone(&registry), answers::BYTES_MAX),
             registry,
-            queued_bytes: AtomicUsize::new(0),
+            queued_bytes,
             thread: Mutex::new(None),
             config,
         });
         let turning = turn::Turning::new(replica, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("replica".to_owned())
-            .spawn(move || turning.run(&requests))
+            .spawn(move || turning.run(&received))
             .map_err(|error| Error::CannotStart(error.to_string()))?;
         *shared.thread.lock() = Some(thread);
-        Ok(Server { shared, inbox })
+        let last = Arc::new(LastHandle(inbox.clone()));
+        Ok(Server { shared, inbox, reception, _last: last })
     }
 
     /// Lets what is in flight finish, then stops the thread.
@@ -209,8 +352,7 @@ impl Server {
         if let Some(thread) = thread {
             let inbox = self.inbox.clone();
             let stopped = tokio::task::spawn_blocking(move || {
-                // Blocks while the queue is full; the thread drains it.
-                if inbox.send(Request::Stop).is_ok() { thread.join().is_ok() } else { true }
+                if inbox.requests.send(Request::Stop).is_ok() { thread.join().is_ok() } else { true }
             });
             if !matches!(stopped.await, Ok(true)) {
                 tracing::error!("the replica's thread did not stop cleanly");
@@ -224,31 +366,109 @@ impl Server {
         self.shared.state.load_full()
     }
 
-    /// Whether this server leads.
+    /// Whether this server leads. Whether it still does while a read is answered is for its lease to say.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.shared.leads.load(Ordering::Acquire)
     }
 
+    /// Whether this server may answer `default` reads at this moment without asking its peers.
+    #[must_use]
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.is_leader() && self.shared.lease.holds(now())
+    }
+
+    /// Where this server stands, and whenever that changes.
+    #[must_use]
+    pub fn position(&self) -> changing::Receiver<Arc<Position>> {
+        self.shared.position.subscribe()
+    }
+
+    /// The leader, if one is known.
+    #[must_use]
+    pub fn leader(&self) -> Option<Peer> {
+        self.shared.position.borrow().leader.clone()
+    }
+
     /// The leader's RPC address, if there is a leader.
     #[must_use]
     pub fn leader_address(&self) -> Option<String> {
-        self.is_leader().then(|| self.shared.config.address.clone())
+        self.leader().map(|peer| peer.address)
+    }
+
+    /// How long the leader was not heard of.
+    #[must_use]
+    pub fn last_contact(&self) -> Duration {
+        if self.is_leader() {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(now().0.saturating_sub(self.shared.heard.load(Ordering::Acquire)))
     }
 
     /// Raft's configuration.
     #[must_use]
     pub fn raft_configuration(&self) -> Vec<RaftPeer> {
         let (config, stats) = (&self.shared.config, self.stats());
-        vec![RaftPeer {
-            id: config.node_id.clone(),
-            node: config.node_name.clone(),
-            address: config.address.clone(),
-            leader: self.is_leader(),
-            voter: true,
-            last_index: stats.last_log_index,
-            last_term: stats.last_log_term,
-        }]
+        let position = self.shared.position.borrow().clone();
+        let leader = position.leader.as_ref().map(|peer| peer.id.as_str());
+        let peers = position.configuration.peers.values().map(|peer| {
+            let is_this = peer.id == config.node_id;
+            RaftPeer {
+                id: peer.id.clone(),
+                node: if is_this { config.node_name.clone() } else { String::new() },
+                address: peer.address.clone(),
+                leader: leader == Some(peer.id.as_str()),
+                voter: peer.voter,
+                last_index: if is_this { stats.last_log_index } else { 0 },
+                last_term: if is_this { stats.last_log_term } else { 0 },
+            }
+        });
+        peers.collect()
+    }
+
+    /// Takes in what a server sends on a connection of raft, whose first byte ([`RAFT`]) was read. Returns when the
+    /// connection ends, with the reason.
+    pub async fn receive_raft<S>(&self, stream: S) -> Result<(), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        self.reception.clone().receive(stream, move || founding::standing(&shared.position.borrow())).await
+    }
+
+    /// Says where a server is, as gossip has it: messages go there, whatever the configuration says.
+    pub fn introduce(&self, id: &str, address: &str) {
+        self.reception.acquaintances.note(id, address);
+    }
+
+    /// Adds a server to the cluster, or gives one that is there another address or the right to vote.
+    pub async fn put_peer(&self, peer: Peer) -> Result<(), Error> {
+        self.change(Change::Put(peer)).await
+    }
+
+    /// Removes the server with this node id from the cluster.
+    pub async fn remove_peer(&self, id: &str) -> Result<(), Error> {
+        self.change(Change::Remove(id.to_owned())).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), Error> {
+        let (answer, done) = oneshot::channel();
+        self.inbox.send(Request::Change { change, answer })?;
+        self.await_answer(done).await?
+    }
+
+    /// Begins to hand leadership over to the voter with this node id, or to the most advanced one.
+    pub async fn hand_over(&self, id: Option<&str>) -> Result<(), Error> {
+        let (answer, done) = oneshot::channel();
+        self.inbox.send(Request::HandOver { id: id.map(str::to_owned), answer })?;
+        self.await_answer(done).await?
+    }
+
+    /// What the leader knows of the servers' logs. Empty unless this server leads.
+    pub async fn progress(&self) -> Result<Vec<Progress>, Error> {
+        let (answer, told) = oneshot::channel();
+        self.inbox.send(Request::Progress { answer })?;
+        self.await_answer(told).await
     }
 
     /// Facts about raft.
@@ -282,7 +502,7 @@ impl Server {
         let (answer, outcome) = oneshot::channel();
         let (locks, metric) = (Locks::of(&command), metric(&command));
         drop(command);
-        self.send(Request::Write(Write { data, locks, answer }))?;
+        self.inbox.send(Request::Write(Write { data, locks, answer }))?;
         let outcome = self.await_answer(outcome).await??;
         turn::record_ms("consul.raft.commitTime", started);
         if let Some(metric) = metric {
@@ -303,8 +523,12 @@ impl Server {
             may.require(acl::Need::write(acl::Resource::Session(&session.node))).map_err(state::Error::from)?;
         }
         let (answer, renewed) = oneshot::channel();
-        self.send(Request::Renew { id: id.to_owned(), answer })?;
+        self.inbox.send(Request::Renew { id: id.to_owned(), answer })?;
         let renewed = self.await_answer(renewed).await?;
+        if !self.holds_lease() {
+            // Another one may lead by now, whose timer was not reset.
+            self.confirm().await?;
+        }
         turn::record_ms("consul.session.renew", started);
         renewed
     }
@@ -322,15 +546,16 @@ impl Server {
     /// Confirms that this server still leads and has applied everything that was committed.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
         let (answer, confirmed) = oneshot::channel();
-        self.send(Request::Confirm { answer })?;
+        self.inbox.send(Request::Confirm { answer })?;
         self.await_answer(confirmed).await?
     }
 
     /// The whole state as an archive, with the index it stands for.
     pub async fn save_snapshot(&self) -> Result<(Bytes, Index), Error> {
-        let (state, config, stats) = (self.state(), self.shared.config.clone(), self.stats());
+        let (state, stats) = (self.state(), self.stats());
+        let position = self.shared.position.borrow().clone();
         let index = state.applied();
-        let saved = tokio::task::spawn_blocking(move || archive::write(&state, &config, &stats)).await;
+        let saved = tokio::task::spawn_blocking(move || archive::write(&state, &position.configuration, &stats)).await;
         let bytes = saved.map_err(|error| Error::StorageBroken(error.to_string()))??;
         Ok((bytes, index))
     }
@@ -338,23 +563,33 @@ impl Server {
     /// Puts the state of an archive in the place of the present one. It is stable when this returns.
     pub async fn restore_snapshot(&self, archive: Bytes) -> Result<(), Error> {
         let limits = self.shared.config.limits;
-        let read = tokio::task::spawn_blocking(move || archive::read(&archive, limits)).await;
-        let (state, index) = read.map_err(|error| Error::BadArchive(error.to_string()))??;
+        let bytes = archive.clone();
+        let read = tokio::task::spawn_blocking(move || replica::restore::read(&bytes, limits)).await;
+        let read = read.map_err(|error| Error::BadArchive(error.to_string()))?;
+        let (state, index) = read.map_err(Error::BadArchive)?;
+        let is_alone = self.shared.position.borrow().configuration.peers.len() == 1;
+        if !is_alone {
+            drop(state);
+            return self.restore_through_the_log(&archive).await;
+        }
         let (answer, restored) = oneshot::channel();
-        self.send(Request::Restore { state: Box::new(state), archive: index, answer })?;
+        self.inbox.send(Request::Restore { state: Box::new(state), archive: index, answer })?;
         self.await_answer(restored).await?
     }
 
-    fn send(&self, request: Request) -> Result<(), Error> {
-        let weight = request.weight();
-        if self.shared.queued_bytes.fetch_add(weight, Ordering::Relaxed) > QUEUE_BYTES_MAX {
-            self.shared.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
-            return Err(Error::Busy);
+    /// Where there are other servers, the archive is replicated, and replaces the state of all at the same entry.
+    async fn restore_through_the_log(&self, archive: &[u8]) -> Result<(), Error> {
+        if archive.len() > replica::restore::ARCHIVE_MAX {
+            return Err(Error::BadArchive("the archive is too large".to_owned()));
         }
-        self.inbox.send(request).map_err(|_| {
-            self.shared.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
-            Error::NoLeader
-        })
+        for data in replica::restore::entries(rand::random(), archive) {
+            let (answer, outcome) = oneshot::channel();
+            self.inbox.send(Request::Write(Write { data, locks: Locks::None, answer }))?;
+            if let Outcome::Failed(error) = self.await_answer(outcome).await?? {
+                return Err(Error::BadArchive(error.to_string()));
+            }
+        }
+        Ok(())
     }
 
     async fn await_answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Error> {

@@ -120,10 +120,10 @@ impl Server {
         key: Option<&str>,
     ) -> Result<SharedAnswer<Q::Answer>, Error> {
         metrics::counter!("consul.rpc.query").increment(1);
-        self.check_mode(options.mode).await?;
         let deadline = Instant::now() + options.wait;
         let mut awake = Awake::First;
         loop {
+            let is_proven = self.prove(options.mode).await?;
             let is_new = |index: Index| {
                 options.min_index.is_zero()
                     || index.0.max(1) > options.min_index.0
@@ -133,14 +133,19 @@ impl Server {
                 key.filter(|_| options.mode != ReadMode::Consistent).and_then(|key| self.answers().get(key))
                 && is_new(encoded.index)
             {
-                self.still_serves(options.mode)?;
+                if !is_proven && !self.holds_lease() {
+                    continue;
+                }
                 return Ok(SharedAnswer::Kept(encoded));
             }
             let registration = {
                 let (state, mut seen) = (self.state(), Seen::default());
                 let found = execute(query, &state, &mut seen, &**may)?;
                 if is_new(found.index) {
-                    self.still_serves(options.mode)?;
+                    if !is_proven && !self.holds_lease() {
+                        // The lease ended meanwhile: once more, after asking.
+                        continue;
+                    }
                     return Ok(SharedAnswer::Fresh { answer: self.answer(found, options.mode), seen, state });
                 }
                 if awake == Awake::Touched {
@@ -163,18 +168,16 @@ impl Server {
         self.registry().register(seen, state.applied())
     }
 
-    /// Refuses what this server must not answer.
-    async fn check_mode(&self, mode: ReadMode) -> Result<(), Error> {
+    /// Refuses what this server must not answer. Says whether a state that is taken from now on may be answered from as
+    /// it is; otherwise the lease must still hold after the state was taken.
+    async fn prove(&self, mode: ReadMode) -> Result<bool, Error> {
         match mode {
-            ReadMode::Stale => Ok(()),
-            ReadMode::Default => self.still_serves(mode),
-            ReadMode::Consistent => self.confirm().await,
+            // Who has never caught up would say that there is nothing.
+            ReadMode::Stale if self.state().applied().is_zero() => Err(Error::NoLeader),
+            ReadMode::Stale => Ok(true),
+            ReadMode::Default if self.holds_lease() => Ok(false),
+            ReadMode::Default | ReadMode::Consistent => self.confirm().await.map(|()| true),
         }
-    }
-
-    /// The same after a sleep.
-    fn still_serves(&self, mode: ReadMode) -> Result<(), Error> {
-        if mode == ReadMode::Stale || self.is_leader() { Ok(()) } else { Err(Error::NoLeader) }
     }
 
     /// Whether an answer kept from earlier may be given in this mode.
@@ -182,7 +185,7 @@ impl Server {
     pub fn may_answer_from_memory(&self, mode: ReadMode) -> bool {
         match mode {
             ReadMode::Stale => true,
-            ReadMode::Default => self.is_leader(),
+            ReadMode::Default => self.holds_lease(),
             ReadMode::Consistent => false,
         }
     }
@@ -192,8 +195,8 @@ impl Server {
     pub fn meta(&self, index: Index, mode: ReadMode) -> QueryMeta {
         QueryMeta {
             index: Index(index.0.max(1)),
-            known_leader: self.is_leader(),
-            last_contact: Duration::ZERO,
+            known_leader: self.is_leader() || self.leader().is_some(),
+            last_contact: self.last_contact(),
             mode,
             filtered: false,
         }

@@ -23,6 +23,8 @@ fn config(data_dir: Option<&std::path::Path>) -> Config {
         snapshot_interval: Duration::ZERO,
         trailing_logs: 10,
         limits: state::Limits::default(),
+        raft_multiplier: 1,
+        bootstrap: true,
     }
 }
 
@@ -293,6 +295,12 @@ impl LogStore for Failing {
     }
     fn open_snapshot(&self) -> Result<Box<dyn std::io::Read + Send>, StoreError> {
         self.log.lock().open_snapshot()
+    }
+    fn configuration(&self) -> Option<Vec<u8>> {
+        self.log.lock().configuration()
+    }
+    fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.log.lock().set_configuration(bytes)
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use replica::{Moment, ProposalId, Replica, SnapshotMeta, StoreError, Turn, codec};
+use replica::{Configuration, Moment, Parcel, ProposalId, Replica, SnapshotMeta, StoreError, Turn, codec};
 use state::txn::{TxnError, TxnResponse};
 use state::{Index, Outcome, State};
 use tokio::sync::oneshot;
 
-use crate::{Error, Locks, Request, Shared, Write, now};
+use crate::{Error, Locks, Position, Progress, Request, Shared, Write, now};
 
 /// One turn takes at most this many writes: the latency of the first is bounded by the work of the rest.
 const BATCH_MAX: usize = 1024;
@@ -100,15 +100,46 @@ impl Turning {
         match request {
             Request::Write(write) => self.propose(write, at),
             Request::Renew { id, answer } => {
+                // Only the leader's timers count.
                 let renewed = match &mut self.replica {
-                    Some(replica) => Ok(replica.renew(&id, at)),
-                    None => Err(Error::NoLeader),
+                    Some(replica) if replica.is_leader() => Ok(replica.renew(&id, at)),
+                    _ => Err(Error::NoLeader),
                 };
                 let _ = answer.send(renewed);
             }
             Request::Confirm { answer } => self.confirm(answer),
             Request::Restore { state, archive, answer } => {
                 let _ = answer.send(self.restore(*state, archive));
+            }
+            Request::Step { parcel, state, .. } => self.step(*parcel, state.map(|state| *state), at),
+            Request::Unreachable { number } => {
+                if let Some(replica) = &mut self.replica {
+                    replica.unreachable(number);
+                }
+            }
+            Request::SnapshotSent { number, arrived } => {
+                if let Some(replica) = &mut self.replica {
+                    replica.snapshot_sent(number, arrived);
+                }
+            }
+            Request::Change { change, answer } => self.ask(answer, |replica, id| replica.change(id, &change)),
+            Request::HandOver { id, answer } => {
+                let _ = answer.send(self.hand_over(id));
+            }
+            Request::Promise { cluster, stands, answer } => {
+                let done = self
+                    .replica
+                    .as_mut()
+                    .ok_or(replica::Error::NotLeader)
+                    .and_then(|replica| if stands { replica.promise(cluster) } else { replica.release(cluster) });
+                let _ = answer.send(done.map_err(failed));
+                self.tell_position();
+            }
+            Request::Found { configuration, answer } => {
+                let _ = answer.send(self.found(&configuration, at));
+            }
+            Request::Progress { answer } => {
+                let _ = answer.send(self.progress());
             }
             Request::Stop => return false,
         }
@@ -138,16 +169,71 @@ impl Turning {
 
     fn confirm(&mut self, answer: oneshot::Sender<Result<(), Error>>) {
         metrics::counter!("consul.raft.verify_leader").increment(1);
+        self.ask(answer, Replica::confirm);
+    }
+
+    /// Asks for what a later turn answers without an outcome.
+    fn ask(
+        &mut self,
+        answer: oneshot::Sender<Result<(), Error>>,
+        ask: impl FnOnce(&mut Replica, ProposalId) -> Result<(), replica::Error>,
+    ) {
         self.next_id += 1;
         let asked = self.replica.as_mut().ok_or(replica::Error::NotLeader);
-        match asked.and_then(|replica| replica.confirm(ProposalId(self.next_id))) {
+        match asked.and_then(|replica| ask(replica, ProposalId(self.next_id))) {
             Ok(()) => {
                 self.confirming.insert(self.next_id, answer);
             }
-            Err(_) => {
-                let _ = answer.send(Err(Error::NoLeader));
+            Err(error) => {
+                let _ = answer.send(Err(failed(error)));
             }
         }
+    }
+
+    fn step(&mut self, parcel: Parcel, state: Option<State>, at: Moment) {
+        let Some(replica) = &mut self.replica else { return };
+        if let Err(error) = replica.step(parcel, state, at) {
+            self.fence(error);
+        }
+    }
+
+    fn hand_over(&mut self, id: Option<String>) -> Result<(), Error> {
+        let replica = self.replica.as_mut().ok_or(Error::NoLeader)?;
+        let heir = id.or_else(|| replica.heir().map(|peer| peer.id.clone()));
+        let heir = heir.ok_or_else(|| failed(replica::Error::NoChange("cannot find peer".to_owned())))?;
+        replica.hand_over(&heir).map_err(failed)
+    }
+
+    fn found(&mut self, configuration: &Configuration, at: Moment) -> Result<(), Error> {
+        let replica = self.replica.as_mut().ok_or(Error::NoLeader)?;
+        let turn = replica.found(configuration, at).map_err(failed)?;
+        self.publish(turn);
+        Ok(())
+    }
+
+    fn progress(&self) -> Vec<Progress> {
+        let Some(replica) = &self.replica else { return Vec::new() };
+        let now = now();
+        let peers = replica.configuration().peers.values();
+        let known = peers.filter_map(|peer| {
+            let (last_index, answered) = replica.progress(&peer.id, now)?;
+            let last_contact = answered.map(|at| Duration::from_nanos(now.0.saturating_sub(at.0)));
+            Some(Progress { id: peer.id.clone(), last_index, last_contact })
+        });
+        known.collect()
+    }
+
+    /// Says where this server stands, to whoever waits for a change of that.
+    fn tell_position(&self) {
+        let Some(replica) = &self.replica else { return };
+        let position = position(replica);
+        self.shared.position.send_if_modified(|known| {
+            let changes = **known != position;
+            if changes {
+                *known = Arc::new(position);
+            }
+            changes
+        });
     }
 
     fn turn(&mut self) {
@@ -166,7 +252,14 @@ impl Turning {
             self.shared.state.store(Arc::new(replica.state().clone()));
             self.shared.stats.store(Arc::new(replica.stats()));
         }
-        self.shared.leads.store(replica.is_leader(), Ordering::Release);
+        let led = self.shared.leads.swap(replica.is_leader(), Ordering::AcqRel);
+        if let Some(heard) = replica.last_contact(now()) {
+            self.shared.heard.store(heard.0, Ordering::Release);
+        }
+        if turn.changed_hands {
+            tell_role(led, replica);
+            self.tell_position();
+        }
         let is_full = replica.refuses_writes();
         let woken = self.shared.registry.wake(turn.touched, index);
         self.shared.answers.touched(woken.answers);
@@ -178,8 +271,11 @@ impl Turning {
             metrics::gauge!("consul.raft.commitNumLogs").set(turn.answers.len() as f64);
         }
         for (ProposalId(id), outcome) in turn.answers {
+            let outcome = outcome.map_err(failed);
             if let Some(answer) = self.writers.remove(&id) {
-                let _ = answer.send(outcome.map_err(failed));
+                let _ = answer.send(outcome);
+            } else if let Some(answer) = self.confirming.remove(&id) {
+                let _ = answer.send(outcome.map(drop));
             }
         }
         for ProposalId(id) in turn.confirmed {
@@ -209,6 +305,9 @@ impl Turning {
         tracing::error!(%error, "this server has fenced itself: it neither writes nor answers for the cluster");
         let error = failed(error);
         self.shared.leads.store(false, Ordering::Release);
+        self.shared.position.send_modify(|known| {
+            *known = Arc::new(Position { leads: false, leader: None, ..Position::clone(known) });
+        });
         self.replica = None;
         for (_, answer) in self.writers.drain() {
             let _ = answer.send(Err(error.clone()));
@@ -225,7 +324,7 @@ impl Turning {
         let entries = replica.entries_since_snapshot();
         let is_urgent = entries >= config.snapshot_threshold.saturating_mul(THRESHOLDS_MAX);
         let is_due = entries >= config.snapshot_threshold && Instant::now() >= self.next_snapshot;
-        if self.snapshot.is_some() || !(is_due || is_urgent) {
+        if self.snapshot.is_some() || replica.is_restoring() || !(is_due || is_urgent) {
             return;
         }
         let (state, meta) = (replica.state().clone(), replica.snapshot_meta());
@@ -284,6 +383,9 @@ impl Turning {
         if let Some(error) = replica.refuses_writes() {
             return Err(failed(error));
         }
+        if !replica.is_alone() {
+            return Err(failed(replica::Error::NoChange("other servers have a say in what the state is".to_owned())));
+        }
         let started = Instant::now();
         let meta = replica.restore_meta(archive);
         if let Some(dir) = &self.shared.config.data_dir {
@@ -306,6 +408,32 @@ impl Turning {
             Err(error) => {
                 self.fence(error);
                 Err(self.fenced.clone().unwrap_or(Error::NoLeader))
+            }
+        }
+    }
+}
+
+/// Where a replica stands.
+pub(crate) fn position(replica: &Replica) -> Position {
+    Position {
+        leads: replica.is_leader(),
+        leader: replica.leader().cloned(),
+        configuration: replica.configuration().clone(),
+    }
+}
+
+/// Logs and counts a change of role.
+fn tell_role(led: bool, replica: &Replica) {
+    let leader = replica.leader().map(|peer| peer.address.as_str());
+    match (led, replica.is_leader()) {
+        (false, true) => {
+            metrics::counter!("consul.raft.state.leader").increment(1);
+            tracing::info!(target: "agent.server", "cluster leadership acquired");
+        }
+        (true, false) => tracing::info!(target: "agent.server", "cluster leadership lost"),
+        _ => {
+            if let Some(leader) = leader {
+                tracing::info!(target: "agent.server", leader, "New leader elected");
             }
         }
     }
@@ -345,6 +473,8 @@ pub(crate) fn failed(error: replica::Error) -> Error {
     match error {
         replica::Error::Unfit(reason) => Error::Refused(state::Error::failed(reason)),
         replica::Error::NotLeader => Error::NoLeader,
+        replica::Error::Lost => Error::LeadershipLost,
+        replica::Error::NoChange(reason) => Error::Refused(state::Error::failed(reason)),
         replica::Error::Full(reason) => Error::StorageFull(reason),
         replica::Error::Fatal(reason) => Error::StorageBroken(reason),
     }

@@ -70,6 +70,14 @@ impl Table {
     }
 }
 
+impl State {
+    /// The stored configuration; `None` before a leader wrote the first one.
+    #[must_use]
+    pub fn autopilot_config(&self) -> Option<&Config> {
+        self.autopilot.get()
+    }
+}
+
 impl AutopilotSetConfigRequest {
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the shape that all commands share")]
     pub(crate) fn prepare(&mut self, _state: &State) -> Result<(), Error> {

@@ -18,6 +18,7 @@ pub mod acl;
 pub mod autopilot;
 pub mod catalog;
 mod command;
+pub mod config_entry;
 pub mod coordinate;
 mod error;
 pub mod event;
@@ -55,6 +56,7 @@ pub struct State {
     pub(crate) tombstone: tombstone::Table,
     pub(crate) prepared_query: prepared_query::Table,
     pub(crate) autopilot: autopilot::Table,
+    pub(crate) config_entry: config_entry::Table,
     pub(crate) acl: acl::Table,
     /// Limits that `prepare` holds requests to.
     pub limits: Limits,

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::{Index, State, acl, autopilot, catalog, coordinate, kv, prepared_query, session, tombstone};
+use crate::{Index, State, acl, autopilot, catalog, config_entry, coordinate, kv, prepared_query, session, tombstone};
 
 /// One record of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub enum Record {
     PreparedQuery(Box<prepared_query::PreparedQuery>),
     /// Type 9.
     Autopilot(autopilot::Config),
+    /// Type 22.
+    ConfigEntry(Box<config_entry::Entry>),
     /// Type 17.
     AclToken(Box<acl::Token>),
     /// Type 19.
@@ -63,6 +65,8 @@ impl State {
         let queries = self.prepared_query.iter();
         let queries = queries.map(|query| Record::PreparedQuery(Box::new(prepared_query::PreparedQuery::clone(query))));
         let autopilot = self.autopilot.get().cloned().map(Record::Autopilot);
+        let entries = self.config_entry.iter();
+        let entries = entries.map(|entry| Record::ConfigEntry(Box::new(config_entry::Entry::clone(entry))));
         let foreign = self.foreign.iter().cloned().map(Record::Foreign);
         let indexes = self.indexes.iter();
         let indexes = indexes.map(|(name, value)| Record::Index { name: name.to_owned(), value });
@@ -74,6 +78,7 @@ impl State {
             .chain(tombstones)
             .chain(queries)
             .chain(autopilot)
+            .chain(entries)
             .chain(foreign)
             .chain(indexes)
     }
@@ -114,6 +119,7 @@ impl Restore {
             Record::Tombstone(stone) => state.tombstone.restore(stone, &mut state.indexes),
             Record::PreparedQuery(query) => state.prepared_query.restore(*query, &mut state.indexes),
             Record::Autopilot(config) => state.autopilot.restore(config, &mut state.indexes),
+            Record::ConfigEntry(entry) => state.config_entry.restore(*entry, &mut state.indexes),
             Record::AclToken(token) => acl::restore_token(state, *token),
             Record::AclPolicy(policy) => acl::restore_policy(state, *policy),
             Record::AclRole(role) => acl::restore_role(state, *role),

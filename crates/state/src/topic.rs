@@ -46,6 +46,12 @@ pub enum Topic {
     NodeCoordinates(Arc<str>),
     /// All prepared queries.
     PreparedQueries,
+    /// All config entries.
+    ConfigEntries,
+    /// The config entries of one kind.
+    ConfigKind(&'static str),
+    /// One config entry: its kind, and its lower-cased name.
+    ConfigEntry(&'static str, Arc<str>),
     /// The autopilot configuration.
     Autopilot,
     /// All ACL tokens.

@@ -20,3 +20,4 @@ pub mod nil_when_empty;
 pub mod rpc;
 pub mod state_bin;
 pub mod time;
+pub mod weak;

@@ -78,8 +78,8 @@ pub struct PoolSettings {
     /// Unique in the pool.
     pub name: String,
     pub bind: SocketAddr,
-    /// How long failed members are remembered.
-    pub reconnect_timeout: Duration,
+    /// How long failed members are remembered; `None` is for three days.
+    pub reconnect_timeout: Option<Duration>,
     pub rejoin_after_leave: bool,
     pub coordinates: bool,
     pub memberlist: memberlist::Config,
@@ -204,6 +204,7 @@ impl Agent {
 
     /// Leaves all pools.
     pub async fn leave(&self) {
+        self.leave_servers().await;
         let Some(pools) = self.shared.pools.get() else { return };
         let wan = async {
             if let Some(wan) = &pools.wan {
@@ -264,6 +265,7 @@ impl Agent {
                 told = events.recv() => match told {
                     Some(Told::Members) => {
                         self.shared.members_changed.notify_one();
+                        self.shared.servers_changed.notify_one();
                         flood.notify_one();
                     }
                     Some(Told::User(event)) => self.take_user_event(&event),

@@ -10,6 +10,7 @@ const TABLE: &[&[Command]] = &[
     keygen::COMMANDS,
     crate::agent::cli::COMMANDS,
     crate::catalog::cli::COMMANDS,
+    crate::config_entry::cli::COMMANDS,
     crate::coordinate::cli::COMMANDS,
     crate::event::cli::COMMANDS,
     crate::kv::cli::COMMANDS,

@@ -3,8 +3,11 @@
 mod keyring;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use acl::{Access, Need, Resource};
+use agent::autopilot::{Facts, Report};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
@@ -95,11 +98,14 @@ async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Res
     read_options(api, req)?;
     datacenter(api, req)?;
     let servers = api.cluster.raft_configuration();
+    let names = api.agent.server_names();
+    // Compat: the reference's word for one that gossip does not know.
+    let name = |id: &str| names.get(id).cloned().unwrap_or_else(|| "(unknown)".to_owned());
     let servers = servers
         .into_iter()
         .map(|server| RaftServer {
+            node: name(&server.id),
             id: server.id,
-            node: server.node,
             address: server.address,
             leader: server.leader,
             protocol_version: "3",
@@ -135,7 +141,7 @@ async fn remove_peer(api: &Api, req: &mut Request, asker: &Asker) -> Result<Repl
         };
         return Err(Failure::internal(format!("{asked} was not found in the Raft configuration")));
     };
-    api.cluster.remove_server(&server.id)?;
+    api.cluster.remove_server(&server.id).await?;
     Ok(Reply::empty())
 }
 
@@ -146,7 +152,7 @@ struct Transferred {
 }
 
 async fn transfer_leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
-    api.cluster.transfer_leadership(req.filled("id"))?;
+    api.cluster.transfer_leadership(req.filled("id")).await?;
     Ok(Reply::json(&Transferred { success: true }))
 }
 
@@ -234,7 +240,7 @@ struct ServerHealth {
     serf_status: &'static str,
     version: String,
     leader: bool,
-    last_contact: &'static str,
+    last_contact: String,
     last_term: u64,
     last_index: u64,
     healthy: bool,
@@ -246,34 +252,59 @@ struct ServerHealth {
 #[serde(rename_all = "PascalCase")]
 struct OperatorHealth {
     healthy: bool,
-    failure_tolerance: u64,
+    failure_tolerance: usize,
     servers: Vec<ServerHealth>,
+}
+
+/// How long ago a server was heard of: `""` when it never was.
+fn last_contact(facts: &Facts) -> String {
+    if facts.is_leader {
+        return "0s".to_owned();
+    }
+    facts.last_contact.map(|ago| GoDuration::from(ago).to_string()).unwrap_or_default()
+}
+
+fn serf_status(facts: &Facts) -> &'static str {
+    match facts.status {
+        Some(status) => status.name(),
+        None => "none",
+    }
+}
+
+async fn report(api: &Api) -> Result<Arc<Report>, Failure> {
+    Ok(api.agent.autopilot_report().await.ok_or(server::Error::NoLeader)?)
+}
+
+fn since_epoch(at: SystemTime) -> GoTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    GoTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
 
 async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let servers: Vec<_> = api
-        .cluster
-        .raft_configuration()
-        .into_iter()
-        .map(|server| ServerHealth {
-            id: server.id,
-            name: server.node,
-            address: server.address,
-            serf_status: "alive",
-            version: api.settings.version.clone(),
-            leader: server.leader,
-            last_contact: "0s",
-            last_term: server.last_term,
-            last_index: server.last_index,
-            healthy: server.leader,
-            voter: server.voter,
-            stable_since: since_second(api),
+    let report = report(api).await?;
+    let servers = report.servers.iter().filter_map(|server| {
+        let facts = &server.facts;
+        let peer = facts.peer.as_ref()?;
+        Some(ServerHealth {
+            id: facts.id.clone(),
+            name: facts.name.clone(),
+            address: facts.address.clone(),
+            serf_status: serf_status(facts),
+            version: facts.version.clone(),
+            leader: facts.is_leader,
+            last_contact: last_contact(facts),
+            last_term: facts.last_term,
+            last_index: facts.last_index,
+            healthy: server.healthy,
+            voter: peer.voter,
+            // Compat: whole seconds here, all of them in the state.
+            stable_since: GoTime::from_unix(since_epoch(server.stable_since).unix_seconds(), 0).to_string(),
         })
-        .collect();
-    let healthy = servers.iter().any(|server| server.leader);
-    let reply = Reply::json(&OperatorHealth { healthy, failure_tolerance: 0, servers });
+    });
+    let (healthy, failure_tolerance) = (report.healthy, report.failure_tolerance);
+    let reply = Reply::json(&OperatorHealth { healthy, failure_tolerance, servers: servers.collect() });
     Ok(if healthy { reply } else { reply.with_status(StatusCode::TOO_MANY_REQUESTS) })
 }
 
@@ -286,7 +317,7 @@ struct StateServer {
     address: String,
     node_status: &'static str,
     version: String,
-    last_contact: &'static str,
+    last_contact: String,
     last_term: u64,
     last_index: u64,
     healthy: bool,
@@ -301,8 +332,8 @@ struct StateServer {
 #[serde(rename_all = "PascalCase")]
 struct AutopilotState {
     healthy: bool,
-    failure_tolerance: u64,
-    optimistic_failure_tolerance: u64,
+    failure_tolerance: usize,
+    optimistic_failure_tolerance: usize,
     servers: BTreeMap<String, StateServer>,
     leader: String,
     voters: Vec<String>,
@@ -311,36 +342,37 @@ struct AutopilotState {
 async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let known = api.cluster.raft_configuration();
-    let leader = known.iter().find(|server| server.leader).map(|server| server.id.clone()).unwrap_or_default();
-    let voters = known.iter().filter(|server| server.voter).map(|server| server.id.clone()).collect();
-    let servers = known.into_iter().map(|server| {
+    let report = report(api).await?;
+    let leader = report.servers.iter().find(|server| server.facts.is_leader);
+    let in_raft = || report.servers.iter().filter_map(|server| Some((server, server.facts.peer.as_ref()?)));
+    let voters = in_raft().filter(|(_, peer)| peer.voter).map(|(server, _)| server.facts.id.clone()).collect();
+    let servers = in_raft().map(|(server, peer)| {
+        let facts = &server.facts;
+        let kind = if peer.voter { "voter" } else { "non-voter" };
         let shown = StateServer {
-            id: server.id.clone(),
-            name: server.node,
-            address: server.address,
-            node_status: "alive",
-            version: api.settings.version.clone(),
-            last_contact: "0s",
-            last_term: server.last_term,
-            last_index: server.last_index,
-            healthy: server.leader,
-            stable_since: since(api).to_string(),
-            read_replica: false,
-            status: if server.leader { "leader" } else { "voter" },
-            meta: api.agent.node_meta(),
-            node_type: if server.voter { "voter" } else { "non-voter" },
+            id: facts.id.clone(),
+            name: facts.name.clone(),
+            address: facts.address.clone(),
+            node_status: serf_status(facts),
+            version: facts.version.clone(),
+            last_contact: last_contact(facts),
+            last_term: facts.last_term,
+            last_index: facts.last_index,
+            healthy: server.healthy,
+            stable_since: since_epoch(server.stable_since).to_string(),
+            read_replica: facts.read_replica,
+            status: if facts.is_leader { "leader" } else { kind },
+            meta: facts.meta.clone(),
+            node_type: kind,
         };
-        (server.id, shown)
+        (facts.id.clone(), shown)
     });
-    let servers: BTreeMap<_, _> = servers.collect();
-    let healthy = !leader.is_empty();
     Ok(Reply::json(&AutopilotState {
-        healthy,
-        failure_tolerance: 0,
-        optimistic_failure_tolerance: 0,
-        servers,
-        leader,
+        healthy: report.healthy,
+        failure_tolerance: report.failure_tolerance,
+        optimistic_failure_tolerance: report.failure_tolerance,
+        servers: servers.collect(),
+        leader: leader.map(|server| server.facts.id.clone()).unwrap_or_default(),
         voters,
     }))
 }
@@ -362,14 +394,4 @@ async fn usage(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fai
     let mut reply = Reply::json(&Usage { usage, meta: BodyMeta::new(&found.meta) });
     set_meta(&mut reply.headers, &found.meta, true);
     Ok(reply)
-}
-
-fn since(api: &Api) -> GoTime {
-    let since = api.settings.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    GoTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
-}
-
-/// Compat: the health answer shows whole seconds, the state answer all of them.
-fn since_second(api: &Api) -> String {
-    GoTime::from_unix(since(api).unix_seconds(), 0).to_string()
 }

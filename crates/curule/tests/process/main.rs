@@ -3,6 +3,7 @@
 //! Always true: each test has agents and directories of its own; an agent ends with its test, however that ends; what
 //! is random comes from a seed that a failure shows. Waiting is for a condition, with a bound.
 
+mod cluster;
 mod configuration;
 mod damage;
 mod full_disk;
@@ -11,6 +12,8 @@ mod harness;
 mod kill;
 mod lifecycle;
 mod limits;
+mod netns;
+mod partition;
 mod pool;
 mod restart;
 mod watches;

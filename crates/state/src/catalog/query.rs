@@ -10,6 +10,7 @@ use super::index;
 use super::noun::{Node, NodeService, StringMap, fold, meta_matches};
 use super::row::{NodeServiceList, NodeServices, ServiceNode};
 use super::table::{Instance, Prefixed};
+use crate::config_entry;
 use crate::coordinate::{self, Source};
 use crate::health::HealthFilter;
 use crate::{Error, Found, Index, Query, Seen, State, Topic};
@@ -31,7 +32,7 @@ pub struct NodesQuery {
 pub struct NodeQuery {
     pub node: String,
     pub peer_name: String,
-    /// Carried only: there are no central defaults to merge yet.
+    /// Shows proxies and gateways as central defaults complete them.
     pub merge_central_config: bool,
 }
 
@@ -54,7 +55,7 @@ pub struct ServiceQuery {
     /// Asks for what makes the service reachable through the mesh.
     pub connect: bool,
     pub ingress: bool,
-    /// Carried only: there are no central defaults to merge yet.
+    /// Shows proxies and gateways as central defaults complete them.
     pub merge_central_config: bool,
 }
 
@@ -214,13 +215,16 @@ impl Query for CatalogServiceNodes {
         if query.service_name.is_empty() && query.service_address.is_empty() {
             return Err(Error::failed("Must provide service name"));
         }
-        let (at, mut rows) = if query.service_address.is_empty() || query.connect {
+        let (mut at, mut rows) = if query.service_address.is_empty() || query.connect {
             let instances = query.instances(state, seen);
             (self.reported(state, &instances), join(state, instances))
         } else {
             // Compat: asked by address, the answer has no index of its own.
             (Index::default(), at_address(state, seen, query))
         };
+        if query.merge_central_config {
+            at = at.max(merge_rows(state, seen, &mut rows));
+        }
         rows.retain(|row| {
             query.wants_tags_of(row.service()) && meta_matches(row.node().meta.as_ref(), &query.node_meta_filters)
         });
@@ -245,6 +249,20 @@ impl CatalogServiceNodes {
         // The reference leaves it at that, so that watchers of a service's proxies miss changes of them.
         if self.0.connect { own.max(index::reported_for_mesh(&state.indexes, &name)) } else { own }
     }
+}
+
+/// Completes proxies and gateways; the highest index of what was merged.
+fn merge_rows(state: &State, seen: &mut Seen, rows: &mut [ServiceNode]) -> Index {
+    let mut highest = Index::default();
+    for row in rows {
+        if let Some((service, index)) = config_entry::merged(state, seen, row.service()) {
+            // Compat: such a row says nothing of its node but the name.
+            let node = Node { node: row.node_name().to_owned(), ..Node::default() };
+            *row = row.with(Arc::new(node), service);
+            highest = highest.max(index);
+        }
+    }
+    highest
 }
 
 fn at_address(state: &State, seen: &mut Seen, query: &ServiceQuery) -> Vec<ServiceNode> {
@@ -312,11 +330,19 @@ impl Query for CatalogNodeServiceList {
     }
 
     fn run(&self, state: &State, seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
-        let (at, found) = node_with_services(state, seen, &self.0)?;
-        let answer = found.map(|(node, instances)| NodeServiceList {
+        let (mut at, found) = node_with_services(state, seen, &self.0)?;
+        let mut answer = found.map(|(node, instances)| NodeServiceList {
             node: Some(Arc::clone(node)),
             services: instances.iter().map(|instance| Arc::clone(&instance.service)).collect(),
         });
+        if self.0.merge_central_config {
+            for service in answer.iter_mut().flat_map(|answer| &mut answer.services) {
+                if let Some((merged, index)) = config_entry::merged(state, seen, service) {
+                    *service = merged;
+                    at = at.max(index);
+                }
+            }
+        }
         Ok(Found::new(at, answer.unwrap_or_default()))
     }
 

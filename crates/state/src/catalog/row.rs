@@ -23,6 +23,11 @@ impl ServiceNode {
         ServiceNode { node, instance }
     }
 
+    /// The same row about a node and a service as something else shows them.
+    pub(crate) fn with(&self, node: Arc<Node>, service: Arc<NodeService>) -> Self {
+        ServiceNode { node, instance: Arc::new(Instance { service, ..Instance::clone(&self.instance) }) }
+    }
+
     /// The node with its own fields; its name may differ in case from [`Self::node_name`].
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {

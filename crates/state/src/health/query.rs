@@ -9,6 +9,7 @@ use super::{CRITICAL, HealthCheck, PASSING};
 use crate::catalog::{
     CheckServiceNode, Instance, NodeQuery, ServiceQuery, StringMap, fold, index, may_read, meta_matches, no_peer,
 };
+use crate::config_entry;
 use crate::coordinate::{self, Source};
 use crate::{Error, Found, Index, Query, Seen, State, Topic};
 
@@ -186,9 +187,17 @@ impl Query for HealthServiceNodes {
             return Ok(Found::new(Index::default(), Vec::new()));
         }
         let instances = query.instances(state, seen);
-        let at = self.reported(state, &instances);
+        let mut at = self.reported(state, &instances);
         let wanted = instances.into_iter().filter(|instance| query.wants_tags_of(&instance.service));
         let mut rows = with_checks(state, wanted);
+        if query.merge_central_config {
+            for row in &mut rows {
+                if let Some((merged, index)) = config_entry::merged(state, seen, &row.service) {
+                    row.service = merged;
+                    at = at.max(index);
+                }
+            }
+        }
         rows.retain(|row| {
             meta_matches(row.node.meta.as_ref(), &query.node_meta_filters) && row.passes(query.health_filter_type, &[])
         });

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use acl::Access;
 use serde::Serialize;
 use state::coordinate::Coord;
+use wire::duration::GoDuration;
 
 use super::members;
 use crate::Api;
@@ -130,9 +131,15 @@ fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, Str
         .cluster
         .raft_configuration()
         .iter()
-        .map(|peer| format!("{{Suffrage:Voter ID:{} Address:{}}}", peer.id, peer.address))
+        .map(|peer| {
+            let suffrage = if peer.voter { "Voter" } else { "Nonvoter" };
+            format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", peer.id, peer.address)
+        })
         .collect();
     let version = settings.version.clone();
+    let others = configuration.len().saturating_sub(1).to_string();
+    let last_contact = api.cluster.server().last_contact();
+    let last_contact = if last_contact.is_zero() { "0".to_owned() } else { GoDuration::from(last_contact).to_string() };
     BTreeMap::from([
         (
             "agent",
@@ -169,20 +176,20 @@ fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, Str
                 ("applied_index", raft.applied_index.to_string()),
                 ("commit_index", raft.commit_index.to_string()),
                 ("fsm_pending", "0".to_owned()),
-                ("last_contact", "0".to_owned()),
+                ("last_contact", last_contact),
                 ("last_log_index", raft.last_log_index.to_string()),
                 ("last_log_term", raft.last_log_term.to_string()),
                 ("last_snapshot_index", raft.last_snapshot_index.to_string()),
                 ("last_snapshot_term", raft.last_snapshot_term.to_string()),
                 ("latest_configuration", format!("[{}]", configuration.join(" "))),
                 ("latest_configuration_index", "0".to_owned()),
-                ("num_peers", "0".to_owned()),
+                ("num_peers", others),
                 ("protocol_version", "3".to_owned()),
                 ("protocol_version_max", "3".to_owned()),
                 ("protocol_version_min", "0".to_owned()),
                 ("snapshot_version_max", "1".to_owned()),
                 ("snapshot_version_min", "0".to_owned()),
-                ("state", if raft.is_leader { "Leader" } else { "Follower" }.to_owned()),
+                ("state", format!("{:?}", raft.role)),
                 ("term", raft.term.to_string()),
             ]),
         ),
