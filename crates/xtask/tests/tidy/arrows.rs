@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["acl", "agent", "filter", "hcl", "net", "server", "state", "wire"]),
     ("dns", &["acl", "agent", "server", "state", "wire"]),
     // Assembly.
-    ("config", &["hcl", "wire"]),
+    ("config", &["acl", "hcl", "wire"]),
     ("curule", &["acl", "agent", "api", "config", "dns", "gossip", "net", "server", "state", "wire"]),
 ];
 
