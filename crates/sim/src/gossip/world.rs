@@ -46,6 +46,8 @@ pub struct Member {
     /// Which start of the process this is.
     life: u32,
     tick_at: Option<Now>,
+    /// How far its clock is ahead of the world's.
+    ahead: Duration,
 }
 
 #[derive(Debug)]
@@ -157,22 +159,22 @@ impl World {
         let mut config = Config::lan(name(place), address(place));
         (self.configure)(&mut config);
         let machine = Memberlist::new(config, self.rng.random(), self.now);
-        Member { machine, witness: Witness::default(), state: Running::Up, life, tick_at: None }
+        Member { machine, witness: Witness::default(), state: Running::Up, life, tick_at: None, ahead: Duration::ZERO }
     }
 
     pub fn join(&mut self, place: Place, peer: Place) -> JoinId {
         let mut outputs = Vec::new();
         let peers = [Peer { name: String::new(), address: address(peer) }];
-        let Member { machine, witness, .. } = &mut self.members[place];
-        let join = machine.join(witness, self.now, &peers, &mut outputs);
+        let Member { machine, witness, ahead, .. } = &mut self.members[place];
+        let join = machine.join(witness, self.now + *ahead, &peers, &mut outputs);
         self.perform(place, outputs);
         join
     }
 
     pub fn leave(&mut self, place: Place) {
         let mut outputs = Vec::new();
-        let Member { machine, witness, .. } = &mut self.members[place];
-        machine.leave(witness, self.now, &mut outputs);
+        let Member { machine, witness, ahead, .. } = &mut self.members[place];
+        machine.leave(witness, self.now + *ahead, &mut outputs);
         self.perform(place, outputs);
     }
 
@@ -187,6 +189,17 @@ impl World {
         let life = self.members[place].life + 1;
         self.members[place] = self.process(place, life);
         self.input(place, Input::Tick);
+    }
+
+    /// Its clock steps forward, as after a suspension of the machine. A monotonic clock steps in no other direction.
+    pub fn leap(&mut self, place: Place, by: Duration) {
+        let Member { witness, ahead, .. } = &mut self.members[place];
+        *ahead += by;
+        // What it saw before keeps its place in the world's time.
+        witness.sightings.iter_mut().for_each(|sighting| sighting.at += by);
+        if self.is_up(place) {
+            self.input(place, Input::Tick);
+        }
     }
 
     /// The process does nothing for a while; its sockets keep what comes.
@@ -281,8 +294,8 @@ impl World {
 
     fn input(&mut self, place: Place, input: Input) {
         let mut outputs = Vec::new();
-        let Member { machine, witness, .. } = &mut self.members[place];
-        machine.handle(witness, self.now, input, &mut outputs);
+        let Member { machine, witness, ahead, .. } = &mut self.members[place];
+        machine.handle(witness, self.now + *ahead, input, &mut outputs);
         self.perform(place, outputs);
     }
 
@@ -300,7 +313,8 @@ impl World {
                 Output::Log { .. } | Output::Count { .. } | Output::Sample { .. } => {}
             }
         }
-        let at = self.members[place].machine.deadline().max(self.now + Duration::from_micros(1));
+        let Member { machine, ahead, .. } = &self.members[place];
+        let at = machine.deadline().saturating_sub(*ahead).max(self.now + Duration::from_micros(1));
         if self.members[place].tick_at.is_none_or(|tick| tick != at) {
             self.members[place].tick_at = Some(at);
             self.cause(at - self.now, Event::Tick { place });
@@ -392,7 +406,7 @@ impl World {
         for (observer, member) in self.members.iter().enumerate() {
             let dead = |sighting: &&Sighting| sighting.state == NodeState::Dead;
             deaths.extend(member.witness.sightings.iter().filter(dead).map(|sighting| Death {
-                at: sighting.at,
+                at: sighting.at.saturating_sub(member.ahead),
                 observer,
                 subject: place(&sighting.subject),
             }));

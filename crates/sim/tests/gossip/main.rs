@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod clocks_may_leap;
 mod failures_are_known;
 mod half_deaf_members_harm_nobody;
 mod leaves_are_known;
