@@ -1,4 +1,4 @@
-//! A pool of memberlists, their network and their time.
+//! A pool of members, their network and their time.
 //!
 //! Always true: events happen in the order of their times, those of one time in the order in which they were caused; a
 //! run depends on its seed and on what the test does to it, on nothing else.
@@ -11,22 +11,23 @@ use bytes::Bytes;
 use gossip::delegate::NodeState;
 use gossip::io::{ExchangeError, ExchangeId, Input, Now, Output, Peer, StreamId};
 use gossip::memberlist::message::Packet;
-use gossip::memberlist::{Config, JoinId, Memberlist, budget};
+use gossip::memberlist::{Config, budget};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::network::{Network, Place};
-use super::witness::{Sighting, Witness};
+use super::process::{ListMember, Process, SerfMember};
+use super::witness::Sighting;
 
 /// What a stopped process's socket keeps for it.
 const BACKLOG_MAX: usize = 512;
 /// How long members that were started together take to know each other, at most.
 const SETTLING: Duration = Duration::from_secs(600);
 
-pub struct World {
+pub struct World<P = ListMember> {
     pub now: Now,
     pub network: Network,
-    pub members: Vec<Member>,
+    pub members: Vec<Member<P>>,
     configure: fn(&mut Config),
     rng: SmallRng,
     events: BTreeMap<(Now, u64), Event>,
@@ -39,15 +40,20 @@ pub struct World {
     pub bytes: u64,
 }
 
-pub struct Member {
-    pub machine: Memberlist,
-    pub witness: Witness,
+pub struct Member<P> {
+    pub process: P,
     state: Running,
     /// Which start of the process this is.
     life: u32,
     tick_at: Option<Now>,
     /// How far its clock is ahead of the world's.
     ahead: Duration,
+}
+
+impl<P> Member<P> {
+    fn new(process: P, life: u32) -> Member<P> {
+        Member { process, state: Running::Up, life, tick_at: None, ahead: Duration::ZERO }
+    }
 }
 
 #[derive(Debug)]
@@ -115,9 +121,38 @@ fn place_of(address: SocketAddr) -> Option<Place> {
 }
 
 impl World {
-    /// Members that were just started and know nobody.
+    /// Memberlists that were just started and know nobody.
     #[must_use]
     pub fn new(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
+        World::started(seed, members, configure)
+    }
+
+    /// Memberlists that know each other, over a good network.
+    #[must_use]
+    pub fn settled(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
+        let mut world = World::new(seed, members, configure);
+        world.settle(seed);
+        world
+    }
+}
+
+impl World<SerfMember> {
+    /// Serf members that know each other, over a good network.
+    #[must_use]
+    pub fn pool(seed: u64, members: usize) -> World<SerfMember> {
+        let mut world = World::started(seed, members, |_| {});
+        world.settle(seed);
+        world
+    }
+
+    /// That member fires a user event.
+    pub fn fire(&mut self, place: Place, event: &str) {
+        self.act(place, |process, now, outputs| process.fire(now, event, outputs));
+    }
+}
+
+impl<P: Process> World<P> {
+    fn started(seed: u64, members: usize, configure: fn(&mut Config)) -> World<P> {
         let mut world = World {
             now: Duration::ZERO,
             network: Network::default(),
@@ -132,50 +167,47 @@ impl World {
             bytes: 0,
         };
         for place in 0..members {
-            let member = world.process(place, 0);
-            world.members.push(member);
+            let mut outputs = Vec::new();
+            let (config, seed) = world.setup(place);
+            let process = P::start(config, seed, world.now, &mut outputs);
+            world.members.push(Member::new(process, 0));
+            world.perform(place, outputs);
             world.input(place, Input::Tick);
         }
         world
     }
 
-    /// Members that know each other, over a good network.
-    #[must_use]
-    pub fn settled(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
-        let mut world = World::new(seed, members, configure);
-        for place in 1..members {
-            world.join(place, place - 1);
-            world.run_for(Duration::from_millis(20));
+    fn settle(&mut self, seed: u64) {
+        for place in 1..self.members.len() {
+            self.join(place, place - 1);
+            self.run_for(Duration::from_millis(20));
         }
         // What gossip has missed comes with the regular exchanges.
-        assert!(world.run_until(SETTLING, World::all_agree), "seed {seed}: not all have met");
-        for member in &mut world.members {
-            member.witness.sightings.clear();
-        }
-        world
+        assert!(self.run_until(SETTLING, World::all_agree), "seed {seed}: not all have met");
+        self.members.iter_mut().for_each(|member| member.process.forget());
     }
 
-    fn process(&mut self, place: Place, life: u32) -> Member {
+    fn setup(&mut self, place: Place) -> (Config, u64) {
         let mut config = Config::lan(name(place), address(place));
         (self.configure)(&mut config);
-        let machine = Memberlist::new(config, self.rng.random(), self.now);
-        Member { machine, witness: Witness::default(), state: Running::Up, life, tick_at: None, ahead: Duration::ZERO }
+        (config, self.rng.random())
     }
 
-    pub fn join(&mut self, place: Place, peer: Place) -> JoinId {
+    /// Has a member do something at its own time.
+    fn act(&mut self, place: Place, act: impl FnOnce(&mut P, Now, &mut Vec<Output>)) {
         let mut outputs = Vec::new();
-        let peers = [Peer { name: String::new(), address: address(peer) }];
-        let Member { machine, witness, ahead, .. } = &mut self.members[place];
-        let join = machine.join(witness, self.now + *ahead, &peers, &mut outputs);
+        let Member { process, ahead, .. } = &mut self.members[place];
+        act(process, self.now + *ahead, &mut outputs);
         self.perform(place, outputs);
-        join
+    }
+
+    pub fn join(&mut self, place: Place, peer: Place) {
+        let peer = Peer { name: String::new(), address: address(peer) };
+        self.act(place, |process, now, outputs| process.join(now, peer, outputs));
     }
 
     pub fn leave(&mut self, place: Place) {
-        let mut outputs = Vec::new();
-        let Member { machine, witness, ahead, .. } = &mut self.members[place];
-        machine.leave(witness, self.now + *ahead, &mut outputs);
-        self.perform(place, outputs);
+        self.act(place, P::leave);
     }
 
     /// The process ends without a word.
@@ -184,19 +216,23 @@ impl World {
         self.members[place].tick_at = None;
     }
 
-    /// It comes back with nothing but its name.
+    /// It comes back with its name and what is on its disk.
     pub fn restart(&mut self, place: Place) {
         let life = self.members[place].life + 1;
-        self.members[place] = self.process(place, life);
+        let (config, seed) = self.setup(place);
+        let mut outputs = Vec::new();
+        let process = P::start_again(&self.members[place].process, config, seed, self.now, &mut outputs);
+        self.members[place] = Member::new(process, life);
+        self.perform(place, outputs);
         self.input(place, Input::Tick);
     }
 
     /// Its clock steps forward, as after a suspension of the machine. A monotonic clock steps in no other direction.
     pub fn leap(&mut self, place: Place, by: Duration) {
-        let Member { witness, ahead, .. } = &mut self.members[place];
+        let Member { process, ahead, .. } = &mut self.members[place];
         *ahead += by;
         // What it saw before keeps its place in the world's time.
-        witness.sightings.iter_mut().for_each(|sighting| sighting.at += by);
+        process.shift(by);
         if self.is_up(place) {
             self.input(place, Input::Tick);
         }
@@ -247,7 +283,7 @@ impl World {
     }
 
     /// Runs until `done`, or for `most`. Whether it is done.
-    pub fn run_until(&mut self, most: Duration, done: impl Fn(&World) -> bool) -> bool {
+    pub fn run_until(&mut self, most: Duration, done: impl Fn(&World<P>) -> bool) -> bool {
         let end = self.now + most;
         while !done(self) {
             if self.now >= end {
@@ -293,10 +329,7 @@ impl World {
     }
 
     fn input(&mut self, place: Place, input: Input) {
-        let mut outputs = Vec::new();
-        let Member { machine, witness, ahead, .. } = &mut self.members[place];
-        machine.handle(witness, self.now + *ahead, input, &mut outputs);
-        self.perform(place, outputs);
+        self.act(place, |process, now, outputs| process.handle(now, input, outputs));
     }
 
     fn perform(&mut self, place: Place, outputs: Vec<Output>) {
@@ -313,8 +346,12 @@ impl World {
                 Output::Log { .. } | Output::Count { .. } | Output::Sample { .. } => {}
             }
         }
-        let Member { machine, ahead, .. } = &self.members[place];
-        let at = machine.deadline().saturating_sub(*ahead).max(self.now + Duration::from_micros(1));
+        let Member { process, ahead, .. } = &self.members[place];
+        if process.has_ended() {
+            self.crash(place);
+            return;
+        }
+        let at = process.deadline().saturating_sub(*ahead).max(self.now + Duration::from_micros(1));
         if self.members[place].tick_at.is_none_or(|tick| tick != at) {
             self.members[place].tick_at = Some(at);
             self.cause(at - self.now, Event::Tick { place });
@@ -378,25 +415,31 @@ impl World {
     /// Whom that member takes for alive, itself included.
     #[must_use]
     pub fn view(&self, place: Place) -> Vec<Place> {
-        let mut view: Vec<Place> = self.members[place].machine.members().map(|node| self::place(&node.name)).collect();
+        let view = self.members[place].process.view();
+        let mut view: Vec<Place> = view.map(|(name, _)| self::place(name)).collect();
         view.sort_unstable();
         view
-    }
-
-    /// What that member takes another one for, if it remembers it.
-    #[must_use]
-    pub fn opinion(&self, observer: Place, subject: Place) -> Option<NodeState> {
-        self.members[observer].machine.member(&name(subject)).map(|node| node.state)
     }
 
     /// Whether all that are up see exactly those that are up, and suspect nobody.
     #[must_use]
     pub fn all_agree(&self) -> bool {
-        let up: Vec<Place> = (0..self.members.len()).filter(|place| self.is_up(*place)).collect();
-        up.iter().all(|&observer| {
-            self.view(observer) == up
-                && up.iter().all(|&subject| self.opinion(observer, subject) == Some(NodeState::Alive))
+        let up = (0..self.members.len()).filter(|place| self.is_up(*place)).count();
+        (0..self.members.len()).filter(|place| self.is_up(*place)).all(|observer| {
+            let mut seen = 0;
+            self.members[observer].process.view().all(|(name, state)| {
+                seen += 1;
+                state == NodeState::Alive && self.is_up(place(name))
+            }) && seen == up
         })
+    }
+}
+
+impl World {
+    /// What that member takes another one for, if it remembers it.
+    #[must_use]
+    pub fn opinion(&self, observer: Place, subject: Place) -> Option<NodeState> {
+        self.members[observer].process.machine.member(&name(subject)).map(|node| node.state)
     }
 
     /// Everybody's declarations that somebody is dead, in order.
@@ -405,7 +448,7 @@ impl World {
         let mut deaths = Vec::new();
         for (observer, member) in self.members.iter().enumerate() {
             let dead = |sighting: &&Sighting| sighting.state == NodeState::Dead;
-            deaths.extend(member.witness.sightings.iter().filter(dead).map(|sighting| Death {
+            deaths.extend(member.process.witness.sightings.iter().filter(dead).map(|sighting| Death {
                 at: sighting.at.saturating_sub(member.ahead),
                 observer,
                 subject: place(&sighting.subject),
