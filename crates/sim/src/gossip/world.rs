@@ -284,12 +284,17 @@ impl<P: Process> World<P> {
 
     /// Runs until `done`, or for `most`. Whether it is done.
     pub fn run_until(&mut self, most: Duration, done: impl Fn(&World<P>) -> bool) -> bool {
+        self.run_until_by(Duration::from_millis(100), most, done)
+    }
+
+    /// The same, looking that often.
+    pub fn run_until_by(&mut self, grain: Duration, most: Duration, done: impl Fn(&World<P>) -> bool) -> bool {
         let end = self.now + most;
         while !done(self) {
             if self.now >= end {
                 return false;
             }
-            self.run_for(Duration::from_millis(100));
+            self.run_for(grain);
         }
         true
     }
