@@ -12,7 +12,7 @@ Usage: sim detection [--seeds N] [--members N,N,...] [--loss PERCENT]
        sim lifeguard [--seeds N] [--members N]
 
 detection: how soon a pool knows that a member has crashed, beside what SWIM says, and what that costs at rest.
-lifeguard: who is wrongly declared dead within two minutes while some members stop and run by turns, with Lifeguard and
+lifeguard: who is wrongly declared dead within two minutes while the messages of some members stop and run by turns, with Lifeguard and
 without, beside what the paper on Lifeguard says.
 ";
 
@@ -71,8 +71,8 @@ fn seeds_for(members: usize) -> u64 {
     match members {
         0..20 => 60,
         20..100 => 20,
-        100..500 => 6,
-        _ => 2,
+        100..1000 => 6,
+        _ => 1,
     }
 }
 

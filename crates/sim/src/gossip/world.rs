@@ -59,7 +59,15 @@ impl<P> Member<P> {
 #[derive(Debug)]
 enum Running {
     Up,
-    Paused { backlog: Vec<Input> },
+    Paused {
+        backlog: Vec<Input>,
+    },
+    /// Its timers run, and no message gets in or out.
+    Clogged {
+        backlog: Vec<Input>,
+        held: Vec<Output>,
+        waits: bool,
+    },
     Down,
 }
 
@@ -103,6 +111,11 @@ pub fn name(place: Place) -> String {
 
 fn place(name: &str) -> Place {
     name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("all members are named by `name`")
+}
+
+fn is_ping(output: &Output) -> bool {
+    let Output::Packet { messages, .. } = output else { return false };
+    messages.first().is_some_and(|message| matches!(Packet::decode(message), Ok(Packet::Ping(_))))
 }
 
 fn address(place: Place) -> SocketAddr {
@@ -258,6 +271,28 @@ impl<P: Process> World<P> {
         }
     }
 
+    /// The process's messages stop on their way in and out, as in the paper on Lifeguard: its timers go on until it waits
+    /// for a ping to be sent, as the reference's probing does; so one probe begins in vain.
+    pub fn clog(&mut self, place: Place) {
+        if self.is_up(place) {
+            let state = Running::Clogged { backlog: Vec::new(), held: Vec::new(), waits: false };
+            self.members[place].state = state;
+        }
+    }
+
+    pub fn unclog(&mut self, place: Place) {
+        let state = std::mem::replace(&mut self.members[place].state, Running::Up);
+        let Running::Clogged { backlog, held, .. } = state else {
+            self.members[place].state = state;
+            return;
+        };
+        self.perform(place, held);
+        self.input(place, Input::Tick);
+        for input in backlog {
+            self.input(place, input);
+        }
+    }
+
     #[must_use]
     pub fn is_up(&self, place: Place) -> bool {
         matches!(self.members[place].state, Running::Up)
@@ -308,7 +343,8 @@ impl<P: Process> World<P> {
         match event {
             Event::Tick { place } => {
                 let member = &mut self.members[place];
-                if member.tick_at == Some(self.now) && matches!(member.state, Running::Up) {
+                let runs = matches!(member.state, Running::Up | Running::Clogged { waits: false, .. });
+                if member.tick_at == Some(self.now) && runs {
                     self.input(place, Input::Tick);
                 }
             }
@@ -328,8 +364,12 @@ impl<P: Process> World<P> {
     fn arrive(&mut self, place: Place, input: Input) {
         match &mut self.members[place].state {
             Running::Up => self.input(place, input),
-            Running::Paused { backlog } if backlog.len() < BACKLOG_MAX => backlog.push(input),
-            Running::Paused { .. } | Running::Down => {}
+            Running::Paused { backlog } | Running::Clogged { backlog, .. } => {
+                if backlog.len() < BACKLOG_MAX {
+                    backlog.push(input);
+                }
+            }
+            Running::Down => {}
         }
     }
 
@@ -337,7 +377,11 @@ impl<P: Process> World<P> {
         self.act(place, |process, now, outputs| process.handle(now, input, outputs));
     }
 
-    fn perform(&mut self, place: Place, outputs: Vec<Output>) {
+    fn perform(&mut self, place: Place, mut outputs: Vec<Output>) {
+        if let Running::Clogged { held, waits, .. } = &mut self.members[place].state {
+            *waits |= outputs.iter().any(is_ping);
+            held.append(&mut outputs);
+        }
         for output in outputs {
             match output {
                 Output::Packet { to, messages, .. } => self.send(place, &to, messages),
