@@ -8,6 +8,7 @@ mod failures_are_known;
 mod half_deaf_members_harm_nobody;
 mod lamport_times_never_run_backwards;
 mod leaves_are_known;
+mod lifeguard_pays;
 mod live_members_stay;
 mod refutation_wins;
 mod runs_repeat;
