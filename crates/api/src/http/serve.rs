@@ -12,15 +12,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
+use super::head_timer::HeadTimer;
 use super::lenient::{BodyLength, Lenient};
 use super::socket::Socket;
 use super::{Wire, answer};
@@ -248,6 +249,13 @@ async fn connection(api: Arc<Api>, socket: Socket, remote: Option<SocketAddr>, m
     }
 }
 
+/// What requests tell the one who speaks.
+struct Talk {
+    parked: Mutex<Option<Parked>>,
+    /// An answer without a known end has begun.
+    streaming: Notify,
+}
+
 /// Speaks HTTP until the connection ends or a request has to wait. `ready` answers the first request.
 async fn speak(
     client: &Arc<Client>,
@@ -255,29 +263,27 @@ async fn speak(
     ready: Option<Wire>,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<(Parked, Lenient<Socket>)> {
-    let ready = Arc::new(Mutex::new(ready));
-    let parked = Arc::new(Mutex::new(None));
-    let streaming = Arc::new(Notify::new());
+    let talk = Arc::new(Talk { parked: Mutex::new(None), streaming: Notify::new() });
     let service = {
-        let (client, parked, streaming) = (Arc::clone(client), Arc::clone(&parked), Arc::clone(&streaming));
+        let (client, talk, ready) = (Arc::clone(client), Arc::clone(&talk), Mutex::new(ready));
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             client.length.set(request.body().size_hint().exact());
             let ready = ready.lock().take();
-            let (client, parked, streaming) = (Arc::clone(&client), Arc::clone(&parked), Arc::clone(&streaming));
+            let (client, talk) = (Arc::clone(&client), Arc::clone(&talk));
             async move {
                 let wire = match ready {
                     Some(wire) => wire,
-                    None => respond(client, request, &parked).await?,
+                    None => respond(client, request, &talk.parked).await?,
                 };
                 if wire.size_hint().exact().is_none() {
-                    streaming.notify_one();
+                    talk.streaming.notify_one();
                 }
                 Ok::<_, Waits>(wire)
             }
         })
     };
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         // Compat: Go writes header names in title case, and some clients compare them so.
         .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
@@ -293,11 +299,11 @@ async fn speak(
         }
         // A stream may have nothing to say for long, so that its end would not be noticed by writing.
         () = async {
-            streaming.notified().await;
+            talk.streaming.notified().await;
             client.socket.closed().await;
         } => return None,
     };
-    if let Some(mut parked) = parked.lock().take() {
+    if let Some(mut parked) = talk.parked.lock().take() {
         let parts = connection.into_parts();
         parked.head.extend_from_slice(&parts.read_buf);
         return Some((parked, parts.io.into_inner()));
@@ -327,7 +333,12 @@ async fn respond(
 ) -> Result<Wire, Waits> {
     let (head, body) = request.into_parts();
     let may_wait = body.is_end_stream() && may_wait(&head);
-    let body = body.map_err(io::Error::other).boxed_unsync();
+    let body = if body.is_end_stream() {
+        // Without contents, boxing allocates nothing.
+        Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
+    } else {
+        body.map_err(io::Error::other).boxed_unsync()
+    };
     if !may_wait {
         return Ok(answer(&client.api, head, body, client.remote).await);
     }
