@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, SizeHint};
 
 use super::{Body, Failure, JSON, PLAIN, Reply};
@@ -21,7 +21,7 @@ pub type Wire = Response<Contents>;
 
 /// The body of an answer. What is known as a whole is not boxed.
 pub enum Contents {
-    Whole(Full<Bytes>),
+    Whole(Bytes),
     Stream(UnsyncBoxBody<Bytes, std::io::Error>),
 }
 
@@ -31,21 +31,22 @@ impl http_body::Body for Contents {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
-            Contents::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
+            Contents::Whole(whole) if whole.is_empty() => Poll::Ready(None),
+            Contents::Whole(whole) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(whole))))),
             Contents::Stream(stream) => Pin::new(stream).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Contents::Whole(whole) => whole.is_end_stream(),
+            Contents::Whole(whole) => whole.is_empty(),
             Contents::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Contents::Whole(whole) => whole.size_hint(),
+            Contents::Whole(whole) => SizeHint::with_exact(whole.len() as u64),
             Contents::Stream(stream) => stream.size_hint(),
         }
     }
@@ -223,7 +224,7 @@ fn gzip(bytes: &[u8]) -> Bytes {
 }
 
 fn full(bytes: Bytes) -> Contents {
-    Contents::Whole(Full::new(bytes))
+    Contents::Whole(bytes)
 }
 
 fn build(status: StatusCode, headers: HeaderMap, body: Contents) -> Wire {

@@ -11,6 +11,7 @@ mod head_timer;
 mod lenient;
 mod options;
 mod path;
+mod plain;
 mod read;
 mod reply;
 mod request;
