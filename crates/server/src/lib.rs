@@ -170,6 +170,8 @@ pub(crate) struct Shared {
     heard: AtomicU64,
     registry: Arc<Registry>,
     answers: AnswerCache,
+    /// Counts reads; held, since finding a metric by name costs more than counting.
+    queries: metrics::Counter,
     queued_bytes: Arc<AtomicUsize>,
     /// Joined at shutdown.
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -332,6 +334,7 @@ impl Server {
             position: changing::Sender::new(Arc::new(turn::position(&replica))),
             heard: AtomicU64::new(0),
             answers: AnswerCache::new(Arc::clone(&registry), answers::BYTES_MAX),
+            queries: metrics::counter!("consul.rpc.query"),
             registry,
             queued_bytes,
             thread: Mutex::new(None),
