@@ -147,6 +147,13 @@ impl Entry {
         Ok(Entry { meta, ..Entry::new(body) })
     }
 
+    /// The entry in the form that is stored, if it is valid by itself.
+    pub fn checked(mut self) -> Result<Self, Error> {
+        self.normalize()?;
+        self.body.rules().validate(&self.meta).map_err(Error::failed)?;
+        Ok(self)
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.kind
@@ -382,6 +389,14 @@ fn delete(
     touched(state, apply, existing);
     state.config_entry.by_key.remove(&existing.key());
     Ok(true)
+}
+
+impl State {
+    /// Whether there is an entry of the same kind and name.
+    #[must_use]
+    pub fn has_config_entry(&self, entry: &Entry) -> bool {
+        self.config_entry.by_key.contains_key(&entry.key())
+    }
 }
 
 fn touched(state: &mut State, apply: &mut Apply, entry: &Entry) {
