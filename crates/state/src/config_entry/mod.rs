@@ -139,10 +139,7 @@ impl Entry {
         let kind = tree.get("Kind").or_else(|| tree.get("kind"));
         let kind = kind.ok_or("Payload does not contain a kind/Kind key at the top level")?;
         let kind = kind.as_str().ok_or("Kind value in payload is not a string")?;
-        let (body, unused_by_body) = Body::from_tree(kind, tree)?;
-        let (Written { meta, .. }, unused) = wire::weak::decode(tree)?;
-        let unused: Vec<String> =
-            unused_by_body.into_iter().filter(|key| key.contains('.') || unused.contains(key)).collect();
+        let (body, Written { meta, .. }, unused) = Body::from_tree(kind, tree)?;
         check_unused(&unused)?;
         Ok(Entry { meta, ..Entry::new(body) })
     }
