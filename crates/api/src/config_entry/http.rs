@@ -70,7 +70,7 @@ async fn list(api: &Api, req: &Request, asker: &Asker, kind: String) -> Result<R
     if req.filled("filter").is_some() && is_known && kind != "service-defaults" {
         return Err(Failure::internal(format!("filtering not supported for config entry kind={kind}")));
     }
-    let filtering = Filtering::of(req, service_defaults_shape())?;
+    let filtering = if is_known { Filtering::of(req, service_defaults_shape())? } else { Filtering::none() };
     serve_query(api, req, asker, &options, &ConfigEntryList { kind }, None, |mut entries| {
         entries.retain(|entry| filtering.keeps(&Selectable::new(entry)));
         Ok(Answered::json(&entries))
