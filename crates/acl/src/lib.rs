@@ -1,68 +1,24 @@
 //! Who may do what.
 //!
-//! Everything that Curule answers is asked for with a [`Need`]: a resource and an access. An
-//! [`Authorizer`] says whether the asker's token grants it. While ACLs are off [`AllowAll`] stands in
-//! that place; the rule language and token resolution come with the ACL issue and change nothing here.
+//! Everything that Curule answers is asked for with a [`Need`]: a resource and an access. An [`Authorizer`] says
+//! whether the asker's token grants it. While ACLs are off [`AllowAll`] stands in that place; else it is a
+//! [`TokenAuthorizer`] over [`Grants`], compiled from the [`Rules`] of the token's policies.
 //!
-//! Always true: a `Need` names exactly one resource; a refusal carries the need that was refused, so its
-//! text never has to be put together by a caller.
+//! Always true: without a rule that grants it (and without a default policy that does) nothing is allowed; adding a
+//! `deny` never allows more; deciding allocates nothing.
+//!
+//! Not here: tokens, policies and roles as stored objects (they are `state`'s), and who asks (that is `server`'s).
 
-use std::fmt;
+mod grants;
+mod need;
+mod quote;
+pub mod rules;
+pub mod secret;
 
-/// What a rule of the policy language can be about (ACL rules reference, "Rule specification").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource<'a> {
-    Acl,
-    Agent(&'a str),
-    Event(&'a str),
-    /// One key.
-    Key(&'a str),
-    /// Every key below a prefix, present and future.
-    KeyPrefix(&'a str),
-    Keyring,
-    Mesh,
-    /// One node; `""` asks for any node.
-    Node(&'a str),
-    Operator,
-    Peering,
-    PreparedQuery(&'a str),
-    /// One service; `""` asks for any service.
-    Service(&'a str),
-    Session(&'a str),
-    Intention(&'a str),
-}
-
-/// How a resource is used. `List` exists for keys only (`acl.enable_key_list_policy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    Read,
-    List,
-    Write,
-}
-
-/// One permission: a resource and what is done with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need<'a> {
-    pub resource: Resource<'a>,
-    pub access: Access,
-}
-
-impl<'a> Need<'a> {
-    #[must_use]
-    pub const fn read(resource: Resource<'a>) -> Self {
-        Need { resource, access: Access::Read }
-    }
-
-    #[must_use]
-    pub const fn list(resource: Resource<'a>) -> Self {
-        Need { resource, access: Access::List }
-    }
-
-    #[must_use]
-    pub const fn write(resource: Resource<'a>) -> Self {
-        Need { resource, access: Access::Write }
-    }
-}
+pub use grants::{Because, DefaultPolicy, Explanation, Grants, Named, TokenAuthorizer};
+pub use need::{Access, Denied, Need, Resource};
+pub use rules::Rules;
+pub use secret::Secret;
 
 /// Decides needs for one token.
 pub trait Authorizer: Send + Sync {
@@ -100,58 +56,6 @@ impl Authorizer for AllowAll {
         true
     }
 }
-
-/// A refused need, in the reference's words (HTTP 403).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    text: String,
-}
-
-impl Denied {
-    fn new(accessor: Option<&str>, need: Need<'_>) -> Self {
-        let (resource, name) = match need.resource {
-            Resource::Acl => ("acl", ""),
-            Resource::Agent(name) => ("agent", name),
-            Resource::Event(name) => ("event", name),
-            Resource::Key(name) | Resource::KeyPrefix(name) => ("key", name),
-            Resource::Keyring => ("keyring", ""),
-            Resource::Mesh => ("mesh", ""),
-            Resource::Node(name) => ("node", name),
-            Resource::Operator => ("operator", ""),
-            Resource::Peering => ("peering", ""),
-            Resource::PreparedQuery(name) => ("query", name),
-            Resource::Service(name) => ("service", name),
-            Resource::Session(name) => ("session", name),
-            Resource::Intention(name) => ("intention", name),
-        };
-        let access = match need.access {
-            Access::Read => "read",
-            Access::List => "list",
-            Access::Write => "write",
-        };
-        let mut text = match accessor {
-            Some(id) => {
-                format!("Permission denied: token with AccessorID '{id}' lacks permission '{resource}:{access}'")
-            }
-            None => format!("Permission denied: anonymous token lacks permission '{resource}:{access}'"),
-        };
-        if !name.is_empty() {
-            text.push_str(&format!(" on \"{name}\""));
-        }
-        if accessor.is_none() {
-            text.push_str(". The anonymous token is used implicitly when a request does not specify a token.");
-        }
-        Denied { text }
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Denied {}
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use gossip::serf::consul::{self, AgentTags, PoolKind, ServerTags};
 use http::header::{HeaderName, HeaderValue};
 use state::Limits;
 use state::catalog::Locality;
+use wire::duration::GoDuration;
 
 use crate::{BUILD_DATE, COMPATIBLE_VERSION};
 
@@ -141,7 +142,7 @@ pub fn gossip(runtime: &Runtime, node_id: &str) -> agent::GossipSettings {
         kind: PoolKind::Lan,
         name: runtime.node_name.clone(),
         bind: addresses.serf_lan_bind,
-        reconnect_timeout: runtime.gossip_lan.reconnect_timeout.to_std(),
+        reconnect_timeout: reconnect_timeout(&runtime.gossip_lan),
         rejoin_after_leave,
         coordinates,
         memberlist: pace(lan, &runtime.gossip_lan, runtime.serf_lan_allowed_cidrs.as_deref()),
@@ -155,7 +156,7 @@ pub fn gossip(runtime: &Runtime, node_id: &str) -> agent::GossipSettings {
                 kind: PoolKind::Wan,
                 name,
                 bind,
-                reconnect_timeout: runtime.gossip_wan.reconnect_timeout.to_std(),
+                reconnect_timeout: reconnect_timeout(&runtime.gossip_wan),
                 rejoin_after_leave,
                 coordinates,
                 memberlist: pace(wan, &runtime.gossip_wan, runtime.serf_wan_allowed_cidrs.as_deref()),
@@ -219,6 +220,11 @@ fn pace(profile: memberlist::Config, written: &Gossip, networks: Option<&[Cidr]>
     }
 }
 
+/// Compat: an unset `reconnect_timeout` is shown as zero and means the default; a negative one is over at once.
+fn reconnect_timeout(written: &Gossip) -> Option<Duration> {
+    (written.reconnect_timeout != GoDuration(0)).then(|| written.reconnect_timeout.to_std())
+}
+
 /// After so long a member that was lost may come back at another address (Consul's choice).
 const DEAD_NODE_RECLAIM: Duration = Duration::from_secs(30);
 
@@ -277,7 +283,7 @@ pub fn api(runtime: &Runtime, node_id: &str, started: SystemTime) -> api::Settin
 /// Domains and resolvers were read once when the configuration was checked; what cannot be read is an error.
 pub fn dns(runtime: &Runtime) -> Result<dns::Settings, dns::BadAddress> {
     let dns = &runtime.dns;
-    let seconds = |span: wire::duration::GoDuration| u32::try_from(span.to_std().as_secs()).unwrap_or(u32::MAX);
+    let seconds = |span: GoDuration| u32::try_from(span.to_std().as_secs()).unwrap_or(u32::MAX);
     let alt_domain = dns.alt_domain.trim_matches('.');
     Ok(dns::Settings {
         domain: dns::domain(&dns.domain)?,
@@ -344,9 +350,12 @@ pub fn socket_owner(written: &UnixSockets) -> Result<SocketOwner, String> {
 #[cfg(test)]
 mod tests {
     use api::http::SocketOwner;
-    use config::runtime::UnixSockets;
+    use std::time::Duration;
 
-    use super::socket_owner;
+    use config::runtime::{Gossip, UnixSockets};
+    use wire::duration::GoDuration;
+
+    use super::{reconnect_timeout, socket_owner};
 
     fn read(user: &str, group: &str, mode: &str) -> Result<SocketOwner, String> {
         socket_owner(&UnixSockets { user: user.to_owned(), group: group.to_owned(), mode: mode.to_owned() })
@@ -362,5 +371,24 @@ mod tests {
         assert_eq!(read("no-such-user", "", ""), Err(unknown.to_owned()));
         assert_eq!(read("", "root", ""), Err("invalid group specified: root".to_owned()));
         assert_eq!(read("", "", "rw"), Err("invalid mode specified: 0".to_owned()));
+    }
+
+    #[test]
+    fn failed_members_are_remembered_for_the_usual_time_unless_another_is_written() {
+        let written = |text: &str| {
+            let zero = GoDuration(0);
+            reconnect_timeout(&Gossip {
+                gossip_nodes: 0,
+                gossip_interval: zero,
+                probe_interval: zero,
+                probe_timeout: zero,
+                suspicion_mult: 0,
+                retransmit_mult: 0,
+                reconnect_timeout: GoDuration::parse(text).expect("it is a duration"),
+            })
+        };
+        assert_eq!(written("0s"), None);
+        assert_eq!(written("8h"), Some(Duration::from_secs(8 * 3600)));
+        assert_eq!(written("-1s"), Some(Duration::ZERO));
     }
 }

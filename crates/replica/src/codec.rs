@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use state::acl::AclCommand;
 use state::config_entry::{ConfigEntryRequest, Entry, KINDS, Op};
 use state::snapshot::{Foreign, Record, Restore};
 use state::{Command, Index, Limits, State};
@@ -71,8 +72,26 @@ pub fn encode(command: &Command) -> Result<Vec<u8>, Error> {
         Command::Txn(request) => log_entry::encode(MessageType::TXN, request),
         Command::Autopilot(request) => log_entry::encode(MessageType::AUTOPILOT, request),
         Command::ConfigEntry(request) => log_entry::encode(MessageType::CONFIG_ENTRY, request),
+        Command::Acl(command) => encode_acl(command),
     };
     Ok(entry?)
+}
+
+fn encode_acl(command: &AclCommand) -> Result<Vec<u8>, msgpack::Error> {
+    match command {
+        AclCommand::Legacy(request) => log_entry::encode(MessageType::LEGACY_ACL, request),
+        AclCommand::Bootstrap(request) => log_entry::encode(MessageType::ACL_BOOTSTRAP, request),
+        AclCommand::TokenSet(batch) => log_entry::encode(MessageType::ACL_TOKEN_SET, batch),
+        AclCommand::TokenDelete(batch) => log_entry::encode(MessageType::ACL_TOKEN_DELETE, batch),
+        AclCommand::PolicySet(batch) => log_entry::encode(MessageType::ACL_POLICY_SET, batch),
+        AclCommand::PolicyDelete(batch) => log_entry::encode(MessageType::ACL_POLICY_DELETE, batch),
+        AclCommand::RoleSet(batch) => log_entry::encode(MessageType::ACL_ROLE_SET, batch),
+        AclCommand::RoleDelete(batch) => log_entry::encode(MessageType::ACL_ROLE_DELETE, batch),
+        AclCommand::BindingRuleSet(batch) => log_entry::encode(MessageType::ACL_BINDING_RULE_SET, batch),
+        AclCommand::BindingRuleDelete(batch) => log_entry::encode(MessageType::ACL_BINDING_RULE_DELETE, batch),
+        AclCommand::AuthMethodSet(batch) => log_entry::encode(MessageType::ACL_AUTH_METHOD_SET, batch),
+        AclCommand::AuthMethodDelete(batch) => log_entry::encode(MessageType::ACL_AUTH_METHOD_DELETE, batch),
+    }
 }
 
 /// The word for a command in metric names (`consul.fsm.<word>`).
@@ -89,6 +108,12 @@ pub fn word(command: &Command) -> &'static str {
         Command::Txn(_) => "txn",
         Command::Autopilot(_) => "autopilot",
         Command::ConfigEntry(_) => "config_entry",
+        Command::Acl(AclCommand::Legacy(_)) => "acl",
+        Command::Acl(AclCommand::Bootstrap(_) | AclCommand::TokenSet(_) | AclCommand::TokenDelete(_)) => "acl.token",
+        Command::Acl(AclCommand::PolicySet(_) | AclCommand::PolicyDelete(_)) => "acl.policy",
+        Command::Acl(AclCommand::RoleSet(_) | AclCommand::RoleDelete(_)) => "acl.role",
+        Command::Acl(AclCommand::BindingRuleSet(_) | AclCommand::BindingRuleDelete(_)) => "acl.bindingrule",
+        Command::Acl(AclCommand::AuthMethodSet(_) | AclCommand::AuthMethodDelete(_)) => "acl.authmethod",
     }
 }
 
@@ -106,6 +131,18 @@ pub fn decode(entry: &[u8]) -> Result<Option<Command>, Error> {
         MessageType::TXN => Command::Txn(msgpack::from_slice(body)?),
         MessageType::AUTOPILOT => Command::Autopilot(msgpack::from_slice(body)?),
         MessageType::CONFIG_ENTRY => Command::ConfigEntry(msgpack::from_slice(body)?),
+        MessageType::LEGACY_ACL => Command::Acl(AclCommand::Legacy(msgpack::from_slice(body)?)),
+        MessageType::ACL_BOOTSTRAP => Command::Acl(AclCommand::Bootstrap(msgpack::from_slice(body)?)),
+        MessageType::ACL_TOKEN_SET => Command::Acl(AclCommand::TokenSet(msgpack::from_slice(body)?)),
+        MessageType::ACL_TOKEN_DELETE => Command::Acl(AclCommand::TokenDelete(msgpack::from_slice(body)?)),
+        MessageType::ACL_POLICY_SET => Command::Acl(AclCommand::PolicySet(msgpack::from_slice(body)?)),
+        MessageType::ACL_POLICY_DELETE => Command::Acl(AclCommand::PolicyDelete(msgpack::from_slice(body)?)),
+        MessageType::ACL_ROLE_SET => Command::Acl(AclCommand::RoleSet(msgpack::from_slice(body)?)),
+        MessageType::ACL_ROLE_DELETE => Command::Acl(AclCommand::RoleDelete(msgpack::from_slice(body)?)),
+        MessageType::ACL_BINDING_RULE_SET => Command::Acl(AclCommand::BindingRuleSet(msgpack::from_slice(body)?)),
+        MessageType::ACL_BINDING_RULE_DELETE => Command::Acl(AclCommand::BindingRuleDelete(msgpack::from_slice(body)?)),
+        MessageType::ACL_AUTH_METHOD_SET => Command::Acl(AclCommand::AuthMethodSet(msgpack::from_slice(body)?)),
+        MessageType::ACL_AUTH_METHOD_DELETE => Command::Acl(AclCommand::AuthMethodDelete(msgpack::from_slice(body)?)),
         _ if ignorable => return Ok(None),
         unknown => return Err(Error::UnknownKind(unknown.number())),
     };
@@ -142,6 +179,11 @@ fn write_record(writer: &mut state_bin::Writer<&mut dyn Write>, record: Record) 
             let (op, datacenter) = (Op::default(), String::new());
             writer.write(MessageType::CONFIG_ENTRY, &ConfigEntryRequest { op, datacenter, entry })
         }
+        Record::AclToken(token) => writer.write(MessageType::ACL_TOKEN_SET, &token),
+        Record::AclPolicy(policy) => writer.write(MessageType::ACL_POLICY_SET, &policy),
+        Record::AclRole(role) => writer.write(MessageType::ACL_ROLE_SET, &role),
+        Record::AclBindingRule(rule) => writer.write(MessageType::ACL_BINDING_RULE_SET, &rule),
+        Record::AclAuthMethod(method) => writer.write(MessageType::ACL_AUTH_METHOD_SET, &method),
         Record::Index { name, value } => writer.write(MessageType::INDEX, &IndexRow { key: name, value }),
         Record::Foreign(foreign) => {
             let kind = MessageType::new(foreign.kind).ok_or(Error::UnknownKind(foreign.kind))?;
@@ -177,6 +219,11 @@ fn read_record(kind: MessageType, body: RawValue) -> Result<Record, Error> {
         MessageType::CONFIG_ENTRY if KINDS.contains(&&*Entry::kind_of_packed(&body)?) => {
             Record::ConfigEntry(value::<ConfigEntryRequest>(&body)?.entry)
         }
+        MessageType::ACL_TOKEN_SET => Record::AclToken(value(&body)?),
+        MessageType::ACL_POLICY_SET => Record::AclPolicy(value(&body)?),
+        MessageType::ACL_ROLE_SET => Record::AclRole(value(&body)?),
+        MessageType::ACL_BINDING_RULE_SET => Record::AclBindingRule(value(&body)?),
+        MessageType::ACL_AUTH_METHOD_SET => Record::AclAuthMethod(value(&body)?),
         MessageType::INDEX => {
             let IndexRow { key, value } = value(&body)?;
             Record::Index { name: key, value }

@@ -34,7 +34,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raft::eraftpb::{Entry, EntryType, MessageType, Snapshot};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{Config, RawNode, StateRole};
 use state::{Applied, Command, Index, Limits, Outcome, State, Touched};
 
@@ -170,6 +170,8 @@ pub struct Replica {
     duties: Duties,
     probe: Box<dyn Probe>,
     outbox: Box<dyn Outbox>,
+    /// Proposed since the last turn.
+    staged: Vec<(ProposalId, Vec<u8>)>,
     /// Proposals in flight by log index, with the term in which they were appended.
     pending: BTreeMap<u64, (u64, ProposalId)>,
     own_proposals: u64,
@@ -241,6 +243,7 @@ impl Replica {
             state,
             probe,
             outbox,
+            staged: Vec::new(),
             pending: BTreeMap::new(),
             own_proposals: OWN,
             full: None,
@@ -334,10 +337,29 @@ impl Replica {
         if self.node.raft.state != StateRole::Leader {
             return Err(Error::NotLeader);
         }
-        self.node.propose(Vec::new(), data).map_err(|_| Error::NotLeader)?;
-        let index = self.node.raft.raft_log.last_index();
-        self.pending.insert(index, (self.node.raft.term, id));
+        self.staged.push((id, data));
         Ok(())
+    }
+
+    /// Hands what was proposed since the last turn to raft, all at once: one message for each follower.
+    fn propose_staged(&mut self, turn: &mut Turn) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let staged = std::mem::take(&mut self.staged);
+        let (ids, entries): (Vec<_>, Vec<_>) =
+            staged.into_iter().map(|(id, data)| (id, Entry { data: data.into(), ..Entry::default() })).unzip();
+        let mut message = Message { from: self.me, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.set_entries(entries.into());
+        let leads = self.node.raft.state == StateRole::Leader;
+        if leads && self.node.raft.step(message).is_ok() {
+            let last = self.node.raft.raft_log.last_index();
+            let (first, term) = (last + 1 - ids.len() as u64, self.node.raft.term);
+            self.pending.extend((first..).zip(ids.into_iter().map(|id| (term, id))));
+        } else {
+            turn.answers.extend(ids.into_iter().map(|id| (id, Err(Error::NotLeader))));
+        }
     }
 
     /// Asks for proof that this replica still leads; a later turn answers in [`Turn::confirmed`]. All who ask between
@@ -372,6 +394,7 @@ impl Replica {
                 self.do_duties(now);
             }
         }
+        self.propose_staged(&mut turn);
         self.drive(now, &mut turn)?;
         self.look_around(now, &mut turn);
         turn.answers.retain(|(id, _)| id.0 < OWN);
@@ -732,7 +755,7 @@ fn node(view: LogView, me: u64, timing: Timing) -> Result<RawNode<LogView>, Erro
         heartbeat_tick: timing.heartbeat_ticks(),
         pre_vote: true,
         check_quorum: true,
-        batch_append: true,
+        // Not `batch_append`, which puts entries behind an empty message whatever index that has.
         max_inflight_msgs: INFLIGHT_MAX,
         max_size_per_msg: MESSAGE_BYTES,
         max_uncommitted_size: UNCOMMITTED_BYTES_MAX,

@@ -525,6 +525,10 @@ impl Server {
         let (answer, renewed) = oneshot::channel();
         self.inbox.send(Request::Renew { id: id.to_owned(), answer })?;
         let renewed = self.await_answer(renewed).await?;
+        if !self.holds_lease() {
+            // Another one may lead by now, whose timer was not reset.
+            self.confirm().await?;
+        }
         turn::record_ms("consul.session.renew", started);
         renewed
     }

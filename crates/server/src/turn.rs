@@ -100,9 +100,10 @@ impl Turning {
         match request {
             Request::Write(write) => self.propose(write, at),
             Request::Renew { id, answer } => {
+                // Only the leader's timers count.
                 let renewed = match &mut self.replica {
-                    Some(replica) => Ok(replica.renew(&id, at)),
-                    None => Err(Error::NoLeader),
+                    Some(replica) if replica.is_leader() => Ok(replica.renew(&id, at)),
+                    _ => Err(Error::NoLeader),
                 };
                 let _ = answer.send(renewed);
             }

@@ -5,4 +5,5 @@
 //!
 //! Invariants stand in `tests/`, one per file; experiments that measure are in `main`.
 
+pub mod cluster;
 pub mod gossip;

@@ -3,11 +3,11 @@
 //! A [`Command`] is what the replicated log carries: each variant is one of the reference's log message
 //! types (protocols.md C1), its payload the request struct of that type. `replica` maps it to bytes.
 
-use acl::Authorizer;
+use ::acl::Authorizer;
 
 use crate::{
-    Error, Index, State, Topic, Touched, autopilot, catalog, config_entry, coordinate, kv, prepared_query, session,
-    tombstone, txn,
+    Error, Index, State, Topic, Touched, acl, autopilot, catalog, config_entry, coordinate, kv, prepared_query,
+    session, tombstone, txn,
 };
 
 /// A change of state, ready to be replicated.
@@ -24,6 +24,7 @@ pub enum Command {
     Txn(txn::TxnRequest),
     Autopilot(autopilot::AutopilotSetConfigRequest),
     ConfigEntry(config_entry::ConfigEntryRequest),
+    Acl(acl::AclCommand),
 }
 
 /// What a command came to. Each command documents which one it answers.
@@ -114,6 +115,7 @@ impl Command {
             Command::Txn(request) => request.authorize(state, may),
             Command::Autopilot(request) => request.authorize(state, may),
             Command::ConfigEntry(request) => request.authorize(state, may),
+            Command::Acl(command) => command.authorize(may),
         }
     }
 
@@ -131,6 +133,8 @@ impl Command {
             Command::Txn(request) => request.prepare(state),
             Command::Autopilot(request) => request.prepare(state),
             Command::ConfigEntry(request) => request.prepare(state),
+            // Their endpoints need the time and new ids: see the functions beside the nouns.
+            Command::Acl(_) => Ok(()),
         }
     }
 
@@ -158,5 +162,6 @@ pub(crate) fn dispatch(state: &mut State, apply: &mut Apply, command: Command) -
         Command::Txn(request) => txn::apply(state, apply, request),
         Command::Autopilot(request) => autopilot::apply(state, apply, request),
         Command::ConfigEntry(request) => config_entry::apply(state, apply, request),
+        Command::Acl(command) => acl::apply(state, apply, command),
     }
 }

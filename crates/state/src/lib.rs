@@ -12,8 +12,9 @@
 //! - A table is written only by the module that owns it; cascades call one way: catalog → session → kv, and
 //!   session → prepared query.
 //!
-//! Not here: time, randomness, files, sockets, tokens' resolution (an [`acl::Authorizer`] is handed in).
+//! Not here: time, randomness, files, sockets, who asks (an [`::acl::Authorizer`] is handed in).
 
+pub mod acl;
 pub mod autopilot;
 pub mod catalog;
 mod command;
@@ -56,6 +57,7 @@ pub struct State {
     pub(crate) prepared_query: prepared_query::Table,
     pub(crate) autopilot: autopilot::Table,
     pub(crate) config_entry: config_entry::Table,
+    pub(crate) acl: acl::Table,
     /// Limits that `prepare` holds requests to.
     pub limits: Limits,
     /// Records of a restored archive whose concepts are not built yet, kept verbatim so that an archive

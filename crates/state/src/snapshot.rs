@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::{Index, State, autopilot, catalog, config_entry, coordinate, kv, prepared_query, session, tombstone};
+use crate::{Index, State, acl, autopilot, catalog, config_entry, coordinate, kv, prepared_query, session, tombstone};
 
 /// One record of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,16 @@ pub enum Record {
     Autopilot(autopilot::Config),
     /// Type 22.
     ConfigEntry(Box<config_entry::Entry>),
+    /// Type 17.
+    AclToken(Box<acl::Token>),
+    /// Type 19.
+    AclPolicy(Box<acl::Policy>),
+    /// Type 23.
+    AclRole(Box<acl::Role>),
+    /// Type 25.
+    AclBindingRule(Box<acl::BindingRule>),
+    /// Type 27.
+    AclAuthMethod(Box<acl::AuthMethod>),
     /// Type 16: one row of the index table.
     Index { name: String, value: Index },
     /// Anything else that the reference is known to write.
@@ -63,6 +73,7 @@ impl State {
         catalog
             .chain(coordinates)
             .chain(sessions)
+            .chain(acl::records(self))
             .chain(kv)
             .chain(tombstones)
             .chain(queries)
@@ -109,6 +120,11 @@ impl Restore {
             Record::PreparedQuery(query) => state.prepared_query.restore(*query, &mut state.indexes),
             Record::Autopilot(config) => state.autopilot.restore(config, &mut state.indexes),
             Record::ConfigEntry(entry) => state.config_entry.restore(*entry, &mut state.indexes),
+            Record::AclToken(token) => acl::restore_token(state, *token),
+            Record::AclPolicy(policy) => acl::restore_policy(state, *policy),
+            Record::AclRole(role) => acl::restore_role(state, *role),
+            Record::AclBindingRule(rule) => acl::restore_binding_rule(state, *rule),
+            Record::AclAuthMethod(method) => acl::restore_auth_method(state, *method),
             Record::Index { name, value } => state.indexes.raise(&name, value),
             Record::Foreign(foreign) => state.foreign.push_back(foreign),
         }

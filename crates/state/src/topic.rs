@@ -54,6 +54,22 @@ pub enum Topic {
     ConfigEntry(&'static str, Arc<str>),
     /// The autopilot configuration.
     Autopilot,
+    /// All ACL tokens.
+    AclTokens,
+    /// One ACL token. Lower-cased accessor.
+    AclToken(Arc<str>),
+    /// All ACL policies.
+    AclPolicies,
+    /// One ACL policy. Lower-cased id.
+    AclPolicy(Arc<str>),
+    /// All ACL roles.
+    AclRoles,
+    /// One ACL role. Lower-cased id.
+    AclRole(Arc<str>),
+    /// All ACL auth methods.
+    AclAuthMethods,
+    /// All ACL binding rules.
+    AclBindingRules,
     /// A restore replaced the whole state: everything is touched.
     Everything,
 }

@@ -82,12 +82,13 @@ impl Pool {
         memberlist.packet_overhead = budget::envelope(0, keyring.is_some());
         let clock = Clock::start();
         let mut outputs = Vec::new();
+        let usual = Config::consul(&settings.name, tags(all, settings.kind));
         let setup = Setup {
             config: Config {
-                reconnect_timeout: settings.reconnect_timeout,
+                reconnect_timeout: settings.reconnect_timeout.unwrap_or(usual.reconnect_timeout),
                 rejoin_after_leave: settings.rejoin_after_leave,
                 coordinates: settings.coordinates,
-                ..Config::consul(&settings.name, tags(all, settings.kind))
+                ..usual
             },
             memberlist,
             admission: admission(all, settings),

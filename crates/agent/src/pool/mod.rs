@@ -78,8 +78,8 @@ pub struct PoolSettings {
     /// Unique in the pool.
     pub name: String,
     pub bind: SocketAddr,
-    /// How long failed members are remembered.
-    pub reconnect_timeout: Duration,
+    /// How long failed members are remembered; `None` is for three days.
+    pub reconnect_timeout: Option<Duration>,
     pub rejoin_after_leave: bool,
     pub coordinates: bool,
     pub memberlist: memberlist::Config,

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +25,7 @@ const START_ATTEMPTS: u32 = 3;
 
 /// Says the agent's process id, then waits for its end or for that of whoever holds the standard input.
 /// `$1` is the agent's log, the rest its command line.
-const LEASH: &str = r#"
+pub(crate) const LEASH: &str = r#"
 log=$1; shift
 exec 3<&0
 "$@" </dev/null >>"$log" 2>&1 3<&- &
@@ -45,6 +45,8 @@ pub(crate) struct Home {
     flags: Vec<String>,
     /// Put before the agent's command line.
     prefix: Vec<String>,
+    /// Where its agents serve clients.
+    client: Ipv4Addr,
     files: usize,
 }
 
@@ -67,7 +69,7 @@ impl Home {
     /// No flags but those that every agent here needs.
     pub(crate) fn bare() -> Self {
         let dir = tempfile::Builder::new().prefix("curule-").tempdir().expect("there is room for a directory");
-        Self { dir, flags: Vec::new(), prefix: Vec::new(), files: 0 }
+        Self { dir, flags: Vec::new(), prefix: Vec::new(), client: Ipv4Addr::LOCALHOST, files: 0 }
     }
 
     /// Adds a flag.
@@ -87,6 +89,12 @@ impl Home {
     pub(crate) fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
         self
+    }
+
+    /// The agent serves clients at this address.
+    pub(crate) fn client(mut self, address: Ipv4Addr) -> Self {
+        self.client = address;
+        self.flag(format!("-client={address}"))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -160,8 +168,8 @@ impl Home {
         let port = |at: usize| listeners[at].local_addr().expect("it is bound").port();
         let names = ["-http-port", "-dns-port", "-server-port", "-serf-lan-port", "-serf-wan-port"];
         let ports: Vec<String> = names.iter().enumerate().map(|(at, name)| format!("{name}={}", port(at))).collect();
-        let loopback = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let agent = Agent::at(loopback(port(0)), Some(loopback(port(1))));
+        let client = |port: u16| SocketAddr::from((self.client, port));
+        let agent = Agent::at(client(port(0)), Some(client(port(1))));
         drop(listeners);
         let mut leash = Command::new("sh")
             .args(["-c", LEASH, "leash"])
@@ -182,6 +190,14 @@ impl Home {
         BufReader::new(out).read_line(&mut said).expect("the leash speaks");
         let pid = said.trim().parse().expect("the leash says the agent's id");
         Process { agent, pid: Pid::from_raw(pid), leash }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the agents of {} said:\n{}", self.path().display(), self.log());
+        }
     }
 }
 
@@ -259,10 +275,16 @@ impl Drop for Process {
 
 /// Waits for a condition, with a bound.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, is_so);
+}
+
+/// The same for what takes its time.
+#[track_caller]
+pub(crate) fn wait_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "did not happen in {PATIENCE:?}: {what}");
+        assert!(start.elapsed() < patience, "did not happen in {patience:?}: {what}");
         std::thread::sleep(POLL);
     }
 }

@@ -12,6 +12,8 @@ mod harness;
 mod kill;
 mod lifecycle;
 mod limits;
+mod netns;
+mod partition;
 mod pool;
 mod restart;
 mod watches;

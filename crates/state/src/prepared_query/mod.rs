@@ -562,7 +562,7 @@ impl Query for PreparedQueryExplain {
 }
 
 /// Why a text is no UUID, in the reference's words.
-fn check_uuid(id: &str) -> Result<(), String> {
+pub(crate) fn check_uuid(id: &str) -> Result<(), String> {
     if id.len() != 36 {
         return Err("UUID must be 36 characters".to_owned());
     }
