@@ -223,7 +223,7 @@ impl<'a> Proposed<'a> {
         }
     }
 
-    fn protocol(&self, service: &str) -> String {
+    pub(super) fn protocol(&self, service: &str) -> String {
         let said = match (self.get("service-defaults", service), self.get("proxy-defaults", GLOBAL)) {
             (Some(Body::ServiceDefaults(defaults)), _) => defaults.protocol.clone(),
             (_, Some(Body::ProxyDefaults(defaults))) => defaults.protocol().unwrap_or_default(),
