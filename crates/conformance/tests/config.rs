@@ -389,3 +389,53 @@ fn central_defaults_complete_a_proxy_when_asked_for() {
     assert_eq!((&row["Node"], &row["Address"]), (&json!(node), &json!("")));
     assert_eq!(row["ServiceProxy"], merged);
 }
+
+#[test]
+fn gateways_stand_before_what_their_entries_say() {
+    let (node, inside, outside) = (unique("node"), unique("inside"), unique("outside"));
+    let (ingress, edge) = (unique("ingress"), unique("edge"));
+    let _undo = (gone_after("ingress-gateway", &ingress), gone_after("terminating-gateway", &edge));
+    let undo = json!({"Node": node}).to_string();
+    let _node = cleanup(move || drop(agent().put("/v1/catalog/deregister", &undo).send()));
+    for (kind, name) in [("", &inside), ("ingress-gateway", &ingress), ("terminating-gateway", &edge)] {
+        let body = json!({"Node": node, "Address": "10.1.1.1",
+            "Service": {"Kind": kind, "Service": name, "Port": 1}});
+        agent().put_json("/v1/catalog/register", &body).expect(200, "true");
+    }
+    let path = format!("/v1/catalog/gateway-services/{ingress}");
+    agent().get(&path).expect(200, "[]");
+    write(&json!({"Kind": "ingress-gateway", "Name": ingress, "Listeners": [{"Port": 80,
+        "Services": [{"Name": inside}]}]}))
+    .expect(200, "true");
+    write(&json!({"Kind": "terminating-gateway", "Name": edge, "Services": [{"Name": outside, "SNI": "x"},
+        {"Name": inside}]}))
+    .expect(200, "true");
+    let rows = |path: &str| {
+        let mut rows = agent().get(path).json();
+        for row in rows.as_array_mut().expect("a list") {
+            let row = row.as_object_mut().expect("an object");
+            assert!(row.remove("CreateIndex").is_some() && row.remove("ModifyIndex").is_some());
+        }
+        rows
+    };
+    assert_eq!(
+        rows(&path),
+        json!([{"Gateway": {"Name": ingress}, "Service": {"Name": inside}, "GatewayKind": "ingress-gateway",
+            "Port": 80, "Protocol": "tcp"}])
+    );
+    assert_eq!(
+        rows(&format!("/v1/catalog/gateway-services/{edge}")),
+        json!([{"Gateway": {"Name": edge}, "Service": {"Name": inside}, "GatewayKind": "terminating-gateway",
+                "ServiceKind": "service", "AutoHostRewrite": true},
+            {"Gateway": {"Name": edge}, "Service": {"Name": outside}, "GatewayKind": "terminating-gateway", "SNI": "x",
+                "AutoHostRewrite": true}])
+    );
+    let found = |path: String| {
+        let rows = agent().get(path).json();
+        let rows = rows.as_array().expect("a list").iter();
+        rows.map(|row| row["Service"]["Service"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(format!("/v1/health/ingress/{inside}")), [ingress.as_str()]);
+    assert_eq!(found(format!("/v1/health/connect/{outside}")), [edge.as_str()]);
+    assert_eq!(found(format!("/v1/health/ingress/{outside}")), Vec::<String>::new());
+}

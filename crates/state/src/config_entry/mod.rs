@@ -39,7 +39,7 @@ use serde_json::Value;
 pub use self::body::{Body, KINDS};
 pub(crate) use self::central::merged;
 pub use self::envoy::EnvoyExtension;
-pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::exported_services::{ConfigEntryResolvedExports, Consumer, ExportedService, ExportedServices};
 pub use self::file_system_certificate::FileSystemCertificate;
 pub use self::filter::{Selectable, service_defaults_shape};
 pub use self::gateway::{IngressGateway, LinkedService, Listener, TerminatingGateway};
