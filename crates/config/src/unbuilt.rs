@@ -16,7 +16,6 @@ const NO_EFFECT: &[&str] = &[
     "auto_reload_config",
     "cache",
     "cloud",
-    "config_entries",
     "connect",
     "default_intention_policy",
     "disable_remote_exec",

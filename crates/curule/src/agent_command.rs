@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{COMPATIBLE_VERSION, banner, definitions, node_id, settings, usage, watches};
+use crate::{COMPATIBLE_VERSION, banner, bootstrap_entries, definitions, node_id, settings, usage, watches};
 
 /// How often the state is counted for the metrics, as in the reference.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -136,6 +136,7 @@ async fn start(
 ) -> Result<u8, String> {
     let pid_file = PidFile::create(&runtime.pid_file)?;
     let watches = watches::compile(&runtime)?;
+    let central = bootstrap_entries::compile(&runtime)?;
     protocol_is_spoken(runtime.merged.integer("protocol"))?;
 
     let server_config = settings::server(&runtime, &node_id);
@@ -158,6 +159,11 @@ async fn start(
     let expect = usize::try_from(runtime.bootstrap_expect).unwrap_or(0);
     tokio::spawn(agent.clone().keep_servers_together(server.clone(), expect));
     register_configured(&agent, &runtime)?;
+    if server.is_leader() {
+        // Whoever is answered by the only server finds them.
+        bootstrap_entries::create(&server, &runtime.datacenter, &central).await;
+    }
+    tokio::spawn(bootstrap_entries::keep_present(server.clone(), runtime.datacenter.clone(), central));
 
     let (orders, mut inbox) = mpsc::channel(16);
     let (stop, stopped) = watch::channel(false);

@@ -9,7 +9,7 @@ use state::catalog::{
     Expose, ExposePath, Locality, MeshGateway, Proxy, ServiceAddress, TransparentProxy, Upstream, Weights,
 };
 
-use crate::registration;
+use crate::{bootstrap_entries, registration};
 
 /// A check of a configuration file.
 pub fn check(written: &written::CheckDefinition) -> CheckDefinition {
@@ -167,6 +167,7 @@ pub fn check_all(runtime: &config::runtime::Runtime) -> Result<(), String> {
     for written in &runtime.check_definitions {
         check(written).check.validate().map_err(|reason| format!("check {:?}: {reason}", written.name))?;
     }
+    bootstrap_entries::compile(runtime)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod agent_command;
 mod banner;
+mod bootstrap_entries;
 mod definitions;
 mod node_id;
 mod registration;

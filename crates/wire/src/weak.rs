@@ -27,15 +27,36 @@ const DURATION: &str = "time.Duration";
 
 /// Reads a tree. Also says which keys no field answered to, as paths, in order.
 pub fn decode<T: DeserializeOwned>(tree: &Value) -> Result<(T, Vec<String>), String> {
+    match read(tree) {
+        (Some(value), notes) if notes.faults.is_empty() => Ok((value, notes.unused.into_iter().collect())),
+        (_, mut notes) => Err(faults_text(&mut notes.faults)),
+    }
+}
+
+/// Reads a tree that is two structs in one: a key of either is no stranger, and all faults are told together.
+pub fn decode_two<A: DeserializeOwned, B: DeserializeOwned>(tree: &Value) -> Result<(A, B, Vec<String>), String> {
+    let ((one, mut of_one), (other, of_other)) = (read(tree), read(tree));
+    of_one.faults.extend(of_other.faults);
+    match (one, other) {
+        (Some(one), Some(other)) if of_one.faults.is_empty() => {
+            let is_inside = |key: &&String| key.contains('.') || key.contains('[');
+            let strange = of_one.unused.iter().filter(|key| is_inside(key) || of_other.unused.contains(*key));
+            let unused: BTreeSet<&String> = strange.chain(of_other.unused.iter().filter(is_inside)).collect();
+            Ok((one, other, unused.into_iter().cloned().collect()))
+        }
+        _ => Err(faults_text(&mut of_one.faults)),
+    }
+}
+
+fn read<T: DeserializeOwned>(tree: &Value) -> (Option<T>, Notes) {
     let notes = RefCell::new(Notes::default());
     let decoded = T::deserialize(Weak { value: tree, path: String::new(), notes: &notes });
     let mut notes = notes.into_inner();
     match decoded {
-        Ok(value) if notes.faults.is_empty() => Ok((value, notes.unused.into_iter().collect())),
-        Ok(_) => Err(faults_text(&mut notes.faults)),
+        Ok(value) => (Some(value), notes),
         Err(fault) => {
             notes.faults.push(fault.to_string());
-            Err(faults_text(&mut notes.faults))
+            (None, notes)
         }
     }
 }

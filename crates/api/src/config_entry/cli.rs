@@ -1,9 +1,12 @@
-//! `config`: reading and writing config entries; `services export`, which changes one of them.
+//! `config`: reading and writing config entries; `services export`, which changes one of them, and `services
+//! exported-services`, which spells it out.
 //!
 //! Not here: what makes an entry valid. Files are read as the agent would read them; the rest it says itself.
 
+use filter::{Filter, Record, Shape};
 use hcl::Kind as Hcl;
 use net::go_text::{quote, reason};
+use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use state::config_entry::{Body, Consumer, Entry, ExportedService, ExportedServices};
@@ -11,10 +14,10 @@ use wire::json::{Mode, Value as Document};
 
 use crate::cli::client::{CLIENT, NAMESPACE, PARTITION, Request, SERVER};
 use crate::cli::flags::{Flag, Kind};
-use crate::cli::text::indented;
+use crate::cli::text::{columns, indented};
 use crate::cli::{Command, Complaint, Exit, Invocation};
 
-pub const COMMANDS: &[Command] = &[GROUP, DELETE, LIST, READ, WRITE, EXPORT];
+pub const COMMANDS: &[Command] = &[GROUP, DELETE, LIST, READ, WRITE, EXPORT, EXPORTED];
 
 const KIND: Flag = Flag::new("kind", Kind::Text, "Kind of the config entry, such as service-defaults.");
 const NAME: Flag = Flag::new("name", Kind::Text, "Name of the config entry.");
@@ -97,6 +100,23 @@ const EXPORT: Command = Command {
         PARTITION,
     ],
     run: Some(export),
+};
+
+const EXPORTED: Command = Command {
+    path: "services exported-services",
+    synopsis: "Lists exported services",
+    shape: "[options]",
+    about: "Prints the services that are open to other clusters, and to which.",
+    flags: &[
+        &[
+            Flag::new("format", Kind::Text, "Output format {pretty|json}").or("pretty"),
+            Flag::new("filter", Kind::Text, "Only services for which this expression holds."),
+        ],
+        CLIENT,
+        SERVER,
+        PARTITION,
+    ],
+    run: Some(list_exported),
 };
 
 /// Files that define an entry are small.
@@ -435,6 +455,87 @@ fn export(invocation: &mut Invocation<'_>) -> Exit {
         _ => format!("partitions {}", quote(&partitions)),
     };
     invocation.io.say(format_args!("Successfully exported service {} to {to_whom}", quote(&service)));
+    Ok(0)
+}
+
+/// A row of `/v1/exported-services`.
+#[derive(Debug, Default, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Exported {
+    service: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    partition: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace: String,
+    consumers: Consumers,
+}
+
+#[derive(Debug, Default, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Consumers {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    partitions: Vec<String>,
+}
+
+const EXPORTED_SHAPE: Shape = Shape::Struct(&[
+    ("Service", Shape::String),
+    ("Partition", Shape::String),
+    ("Namespace", Shape::String),
+    (
+        "Consumers",
+        Shape::Struct(&[("Peers", Shape::List(&Shape::String)), ("Partitions", Shape::List(&Shape::String))]),
+    ),
+]);
+
+impl Record for Exported {
+    fn field(&self, name: &str) -> filter::Value<'_> {
+        match name {
+            "Service" => filter::Value::Str(&self.service),
+            "Partition" => filter::Value::Str(&self.partition),
+            "Namespace" => filter::Value::Str(&self.namespace),
+            "Consumers" => filter::Value::Struct(&self.consumers),
+            _ => filter::Value::Nil,
+        }
+    }
+}
+
+impl Record for Consumers {
+    fn field(&self, name: &str) -> filter::Value<'_> {
+        match name {
+            "Peers" => filter::Value::Strings(&self.peers),
+            "Partitions" => filter::Value::Strings(&self.partitions),
+            _ => filter::Value::Nil,
+        }
+    }
+}
+
+fn list_exported(invocation: &mut Invocation<'_>) -> Exit {
+    const WORDS: &str = "Error reading exported services";
+    let (format, expression) =
+        (invocation.parsed.text("format").to_owned(), invocation.parsed.text("filter").to_owned());
+    if !matches!(format.as_str(), "pretty" | "json") {
+        return Err("Invalid format, valid formats are {pretty|json}".into());
+    }
+    let answer = invocation.ask(Request::get("/v1/exported-services"), WORDS)?;
+    let mut rows: Vec<Exported> = answer.json().map_err(|failure| format!("{WORDS}: {failure}"))?;
+    if !expression.is_empty() {
+        let filter = Filter::parse(&expression, &EXPORTED_SHAPE).map_err(|error| {
+            format!("Error while creating filter: Failed to create boolean expression evaluator: {error}")
+        })?;
+        rows.retain(|row| filter.matches(row));
+    }
+    if rows.is_empty() {
+        invocation.io.say("No exported services found");
+    } else if format == "json" {
+        let compact = wire::json::to_string(&rows).map_err(|error| format!("Error marshalling JSON: {error}"))?;
+        invocation.io.say(indented(&compact, "    "));
+    } else {
+        let head = vec!["Service".to_owned(), "Consumer Peers".to_owned()];
+        let lines = rows.into_iter().map(|row| vec![row.service, row.consumers.peers.join(", ")]);
+        invocation.io.say(columns(&[head].into_iter().chain(lines).collect::<Vec<_>>()));
+    }
     Ok(0)
 }
 

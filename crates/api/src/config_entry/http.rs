@@ -1,9 +1,13 @@
-//! `/v1/config`.
+//! `/v1/config`, and `/v1/exported-services`, which spells one entry out.
+
+use std::collections::BTreeSet;
 
 use http::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::Value;
 use state::config_entry::{
-    ConfigEntryGet, ConfigEntryList, ConfigEntryRequest, Entry, Op, Selectable, service_defaults_shape,
+    ConfigEntryGet, ConfigEntryList, ConfigEntryRequest, ConfigEntryResolvedExports, Entry, Op, Selectable,
+    service_defaults_shape,
 };
 use state::{Command, Index, Outcome};
 use wire::json::{Mode, Value as Document};
@@ -18,6 +22,12 @@ use crate::http::{
 #[must_use]
 pub fn routes() -> Vec<Route> {
     vec![
+        Route {
+            pattern: "/v1/exported-services",
+            methods: &["GET"],
+            guard: Guard::Executed,
+            handler: |api, req, asker| Box::pin(exported(api, req, asker)),
+        },
         Route {
             pattern: "/v1/config",
             methods: &["PUT"],
@@ -70,10 +80,35 @@ async fn list(api: &Api, req: &Request, asker: &Asker, kind: String) -> Result<R
     if req.filled("filter").is_some() && is_known && kind != "service-defaults" {
         return Err(Failure::internal(format!("filtering not supported for config entry kind={kind}")));
     }
-    let filtering = Filtering::of(req, service_defaults_shape())?;
+    let filtering = if is_known { Filtering::of(req, service_defaults_shape())? } else { Filtering::none() };
     serve_query(api, req, asker, &options, &ConfigEntryList { kind }, None, |mut entries| {
         entries.retain(|entry| filtering.keeps(&Selectable::new(entry)));
         Ok(Answered::json(&entries))
+    })
+    .await
+}
+
+/// `api.ResolvedExportedService`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Exported {
+    service: String,
+    consumers: Consumers,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Consumers {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    peers: BTreeSet<String>,
+}
+
+async fn exported(api: &Api, req: &Request, asker: &Asker) -> Result<Reply, Failure> {
+    let options = read_options(api, req)?;
+    serve_query(api, req, asker, &options, &ConfigEntryResolvedExports {}, None, |exports| {
+        let exports = exports.into_iter();
+        let rows = exports.map(|(service, peers)| Exported { service, consumers: Consumers { peers } });
+        Ok(Answered::json(&rows.collect::<Vec<_>>()))
     })
     .await
 }

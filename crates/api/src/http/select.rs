@@ -13,6 +13,12 @@ use crate::Api;
 pub struct Filtering(Option<Filter>);
 
 impl Filtering {
+    /// Keeps everything.
+    #[must_use]
+    pub fn none() -> Self {
+        Filtering(None)
+    }
+
     /// The same where the reference finds out about selectors only when it meets a row: then the refusal comes
     /// without its usual beginning.
     pub fn of_rows(req: &Request, shape: &'static Shape, any_rows: bool) -> Result<Self, Failure> {

@@ -14,7 +14,8 @@ use state::catalog::{
     tags_by_name,
 };
 use state::config_entry::{
-    ConfigEntryGet, ConfigEntryList, ConfigEntryListAll, ConfigEntryRequest, Entry as ConfigEntry, Op as ConfigOp,
+    ConfigEntryGet, ConfigEntryList, ConfigEntryListAll, ConfigEntryRequest, ConfigEntryResolvedExports,
+    Entry as ConfigEntry, Op as ConfigOp,
 };
 use state::coordinate::{CoordinateListNodes, CoordinateNode};
 use state::health::{ChecksInState, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, check_shape};
@@ -95,6 +96,7 @@ one_field!(NodeSessions, "Sessions");
 one_field!(PreparedQueryGet, "Queries");
 one_field!(PreparedQueryList, "Queries");
 one_field!(KvList, "Entries");
+one_field!(ConfigEntryResolvedExports, "Services");
 
 impl Carried for CatalogNodeServices {
     fn pack(&self, answer: Self::Answer) -> Result<Fields, msgpack::Error> {

@@ -16,6 +16,7 @@ use crate::health::HealthCheck;
 
 mod dump;
 mod filter;
+pub(crate) mod gateway;
 pub(crate) mod index;
 mod noun;
 mod proxy;
@@ -30,6 +31,7 @@ mod write;
 
 pub use self::dump::{DumpQuery, InternalNodeDump, InternalNodeInfo, InternalServiceDump, NodeInfo};
 pub use self::filter::{check_service_node_shape, node_service_shape, node_shape, service_node_shape};
+pub use self::gateway::{CatalogGatewayServices, CompoundName, GatewayService};
 pub(crate) use self::noun::fold;
 pub use self::noun::{
     CONNECT_PROXY, DeregisterRequest, Locality, Node, NodeService, RegisterRequest, ServiceAddress, StringMap, Weights,
@@ -39,8 +41,8 @@ pub use self::proxy::{
     AccessLogs, Expose, ExposePath, MeshGateway, Proxy, ServiceConnect, TransparentProxy, Upstream, faults, faults_text,
 };
 pub use self::query::{
-    CatalogGatewayServices, CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices,
-    CatalogServiceList, CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
+    CatalogListNodes, CatalogListServices, CatalogNodeServiceList, CatalogNodeServices, CatalogServiceList,
+    CatalogServiceNodes, NodeQuery, NodesQuery, ServiceQuery, tags_by_name,
 };
 pub(crate) use self::query::{may_read, no_peer};
 pub(crate) use self::register::{authorize_service, deregister, prepare_service, refuse_bad_node, register};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use acl::{Authorizer, Need, Resource};
 use serde::{Deserialize, Serialize};
 
-use super::index;
 use super::noun::{Node, NodeService, StringMap, fold, meta_matches};
 use super::row::{NodeServiceList, NodeServices, ServiceNode};
 use super::table::{Instance, Prefixed};
+use super::{gateway, index};
 use crate::config_entry;
 use crate::coordinate::{self, Source};
 use crate::health::HealthFilter;
@@ -83,7 +83,10 @@ impl ServiceQuery {
         let name = fold(&self.service_name);
         if self.connect {
             seen.note(Topic::Connect(Arc::clone(&name)));
-            state.catalog.mesh_instances_of(&name).collect()
+            let in_mesh = state.catalog.mesh_instances_of(&name);
+            // What is not in the mesh is reached through its edge.
+            let (_, at_edge) = gateway::before(state, seen, &self.service_name, gateway::TERMINATING);
+            in_mesh.chain(at_edge).collect()
         } else {
             seen.note(Topic::Service(Arc::clone(&name)));
             state.catalog.instances_of(&name).collect()
@@ -247,7 +250,11 @@ impl CatalogServiceNodes {
         let name = fold(&self.0.service_name);
         let own = index::reported_for_service(&state.indexes, &name, !instances.is_empty(), false);
         // The reference leaves it at that, so that watchers of a service's proxies miss changes of them.
-        if self.0.connect { own.max(index::reported_for_mesh(&state.indexes, &name)) } else { own }
+        if !self.0.connect {
+            return own;
+        }
+        let gateways = state.indexes.get(config_entry::GATEWAY_SERVICES);
+        own.max(index::reported_for_mesh(&state.indexes, &name)).max(gateways)
     }
 }
 
@@ -397,45 +404,6 @@ fn node_with_services<'a>(
     Ok((at, Some((node, instances))))
 }
 
-/// A service behind a gateway (`structs.GatewayService`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct GatewayService {
-    pub gateway: CompoundName,
-    pub service: CompoundName,
-    pub gateway_kind: String,
-}
-
-/// A name as gateways hold it (`structs.ServiceName`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct CompoundName {
-    pub name: String,
-}
-
-/// The services that a gateway stands before. Gateways are told of services by config entries; without those, which
-/// this state does not have yet, a gateway has none.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CatalogGatewayServices(pub ServiceQuery);
-
-impl Query for CatalogGatewayServices {
-    const METHOD: &'static str = "Catalog.GatewayServices";
-    type Answer = Vec<GatewayService>;
-
-    fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
-        Ok(may.require(Need::read(Resource::Service(&self.0.service_name)))?)
-    }
-
-    fn run(&self, _state: &State, _seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
-        Ok(Found::new(Index::default(), Vec::new()))
-    }
-
-    fn redact(&self, answer: &mut Self::Answer, may: &dyn Authorizer) -> bool {
-        keep(answer, |row| may_read_service(&row.service.name, may))
-    }
-}
-
 /// The digits of a beginning of a UUID.
 ///
 /// Compat: whole bytes only. The text is first cut to an even length and must then, without dashes, have an
@@ -469,7 +437,7 @@ pub(crate) fn may_read(node: &str, service: &str, may: &dyn Authorizer) -> bool 
     may.allows(Need::read(Resource::Node(node))) && may_read_service(service, may)
 }
 
-fn may_read_service(service: &str, may: &dyn Authorizer) -> bool {
+pub(super) fn may_read_service(service: &str, may: &dyn Authorizer) -> bool {
     service.is_empty() || may.allows(Need::read(Resource::Service(service)))
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     ExportedServices, FileSystemCertificate, IngressGateway, JwtProvider, Mesh, ProxyDefaults, Rules, SamenessGroup,
-    ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter, ServiceSplitter, TerminatingGateway,
+    ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter, ServiceSplitter, TerminatingGateway, Written,
 };
 
 /// What an entry says, by kind.
@@ -130,15 +130,15 @@ impl Body {
     /// One that has only a name; `None` when there is no such kind.
     pub(super) fn named(kind: &str, name: &str) -> Option<Body> {
         let tree = serde_json::json!({ "Name": name });
-        Body::read(kind, Tree { tree: &tree, unused: &mut Vec::new() }).ok().flatten()
+        Body::from_tree(kind, &tree).ok().map(|(body, ..)| body)
     }
 
-    /// Reads a tree; says which keys meant nothing.
-    pub(super) fn from_tree(kind: &str, tree: &Value) -> Result<(Body, Vec<String>), String> {
-        let mut unused = Vec::new();
-        let body = Body::read(kind, Tree { tree, unused: &mut unused })?;
+    /// Reads a tree, with what all kinds have; says which keys meant nothing.
+    pub(super) fn from_tree(kind: &str, tree: &Value) -> Result<(Body, Written, Vec<String>), String> {
+        let (mut written, mut unused) = (Written::default(), Vec::new());
+        let body = Body::read(kind, Tree { tree, written: &mut written, unused: &mut unused })?;
         let body = body.ok_or_else(|| format!("invalid config entry kind: {kind}"))?;
-        Ok((body, unused))
+        Ok((body, written, unused))
     }
 
     /// Reads stored bytes.
@@ -149,6 +149,7 @@ impl Body {
 
 struct Tree<'a> {
     tree: &'a Value,
+    written: &'a mut Written,
     unused: &'a mut Vec<String>,
 }
 
@@ -156,8 +157,8 @@ impl Source for Tree<'_> {
     type Error = String;
 
     fn read<T: DeserializeOwned>(self) -> Result<T, String> {
-        let (value, unused) = wire::weak::decode(self.tree)?;
-        *self.unused = unused;
+        let (value, written, unused) = wire::weak::decode_two(self.tree)?;
+        (*self.written, *self.unused) = (written, unused);
         Ok(value)
     }
 }

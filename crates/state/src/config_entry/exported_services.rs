@@ -1,9 +1,13 @@
-//! Which services are open to other clusters (`exported-services`).
+//! Which services are open to other clusters (`exported-services`), and what that comes to.
 
-use acl::{Need, Resource};
+use std::collections::{BTreeMap, BTreeSet};
+
+use acl::{Authorizer, Need, Resource};
 use serde::{Deserialize, Serialize};
 
-use super::{Meta, Rules, check_meta};
+use super::{Body, INDEX, Meta, Rules, check_meta, look_up};
+use crate::catalog::index;
+use crate::{Error, Found, Query, Seen, State, Topic};
 
 /// The services that are exported. There is one such entry, named `default`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -98,4 +102,52 @@ impl ExportedService {
         }
         Ok(())
     }
+}
+
+/// The exported services by name, `*` spelled out, each with the peers that may use it.
+///
+/// Compat: the reference carries this question over gRPC only.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ConfigEntryResolvedExports {}
+
+impl Query for ConfigEntryResolvedExports {
+    const METHOD: &'static str = "ConfigEntry.GetResolvedExportedServices";
+    type Answer = BTreeMap<String, BTreeSet<String>>;
+
+    fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
+        Ok(may.require(Need::read(Resource::Mesh))?)
+    }
+
+    fn run(&self, state: &State, seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
+        let mut at = state.indexes.get(INDEX);
+        let mut exports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let entry = look_up(state, seen, "exported-services", "default");
+        if let Some(Body::ExportedServices(entry)) = entry.map(|entry| &entry.body) {
+            for service in &entry.services {
+                let names = if service.name == "*" {
+                    at = at.max(state.indexes.get(index::SERVICES));
+                    typical(state, seen)
+                } else {
+                    BTreeSet::from([service.name.as_str()])
+                };
+                for name in names.into_iter().filter(|name| *name != "consul") {
+                    let peers = service.consumers.iter().map(|consumer| &consumer.peer);
+                    let peers = peers.filter(|peer| !peer.is_empty()).cloned();
+                    exports.entry(name.to_owned()).or_default().extend(peers);
+                }
+            }
+        }
+        Ok(Found::new(at, exports))
+    }
+
+    fn redact(&self, _answer: &mut Self::Answer, _may: &dyn Authorizer) -> bool {
+        false
+    }
+}
+
+/// The names of services that are no proxies or gateways.
+fn typical<'a>(state: &'a State, seen: &mut Seen) -> BTreeSet<&'a str> {
+    seen.note(Topic::Services);
+    let instances = state.catalog.instances_by_name().map(|(_, instance)| &instance.service);
+    instances.filter(|service| service.kind.is_empty()).map(|service| service.service.as_str()).collect()
 }

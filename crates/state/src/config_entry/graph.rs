@@ -223,7 +223,7 @@ impl<'a> Proposed<'a> {
         }
     }
 
-    fn protocol(&self, service: &str) -> String {
+    pub(super) fn protocol(&self, service: &str) -> String {
         let said = match (self.get("service-defaults", service), self.get("proxy-defaults", GLOBAL)) {
             (Some(Body::ServiceDefaults(defaults)), _) => defaults.protocol.clone(),
             (_, Some(Body::ProxyDefaults(defaults))) => defaults.protocol().unwrap_or_default(),
@@ -509,11 +509,16 @@ impl Chain {
         // `None` marks where a visit ends.
         let mut todo: Vec<Option<&str>> = vec![Some(&self.start)];
         let mut visiting: Vec<&str> = Vec::new();
+        // What was left once leads nowhere back: without this, the ways through a few splitters are too many to walk.
+        let mut left: BTreeSet<&str> = BTreeSet::new();
         while let Some(next) = todo.pop() {
             let Some(current) = next else {
-                visiting.pop();
+                left.extend(visiting.pop());
                 continue;
             };
+            if left.contains(current) {
+                continue;
+            }
             let is_circle = visiting.contains(&current);
             visiting.push(current);
             if is_circle {
@@ -548,4 +553,87 @@ fn check_external(proposed: &Proposed<'_>, target: &Target, resolver: &ServiceRe
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::config_entry::{ConfigEntryRequest, Entry, Op};
+    use crate::{Command, Index, Outcome, State};
+
+    fn write(state: &mut State, entry: &serde_json::Value) -> Result<(), String> {
+        let entry = Box::new(Entry::from_tree(entry).unwrap());
+        let mut command = Command::ConfigEntry(ConfigEntryRequest { op: Op::Upsert, datacenter: String::new(), entry });
+        command.prepare(state).map_err(|error| error.to_string())?;
+        let index = Index(state.applied().0 + 1);
+        match state.apply(index, command).outcome {
+            Outcome::Decided(true) => Ok(()),
+            Outcome::Failed(error) => Err(error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn http() -> State {
+        let mut state = State::default();
+        let defaults = json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}});
+        write(&mut state, &defaults).unwrap();
+        state
+    }
+
+    fn splitter(name: &str, to: &[&str]) -> serde_json::Value {
+        #[expect(clippy::cast_precision_loss, reason = "there are few")]
+        let weight = 100.0 / to.len() as f32;
+        let splits: Vec<_> = to.iter().map(|to| json!({"Weight": weight, "Service": to})).collect();
+        json!({"Kind": "service-splitter", "Name": name, "Splits": splits})
+    }
+
+    #[test]
+    fn many_ways_are_walked_once() {
+        let mut state = http();
+        // Each of 40 services leads to two that lead on: 2^40 ways.
+        for at in (0..40).rev() {
+            let (left, right) = (format!("l{}", at + 1), format!("r{}", at + 1));
+            for name in [format!("l{at}"), format!("r{at}")] {
+                write(&mut state, &splitter(&name, &[&left, &right])).unwrap();
+            }
+        }
+        let error = write(&mut state, &splitter("l40", &["l0"])).unwrap_err();
+        assert!(error.starts_with("detected circular reference: [splitter:"), "{error}");
+    }
+
+    #[test]
+    fn a_row_of_splitters_has_an_end() {
+        let mut state = http();
+        let mut refused = None;
+        for at in (0..300).rev() {
+            let wrote = write(&mut state, &splitter(&format!("s{at}"), &[&format!("s{}", at + 1)]));
+            if let Err(error) = wrote {
+                refused = Some(error);
+                break;
+            }
+        }
+        assert!(refused.unwrap().contains("splitters in a row"));
+    }
+
+    #[test]
+    fn resolvers_do_not_send_each_other_round() {
+        let mut state = http();
+        let redirect =
+            |name: &str, to: &str| json!({"Kind": "service-resolver", "Name": name, "Redirect": {"Service": to}});
+        write(&mut state, &redirect("a", "b")).unwrap();
+        write(&mut state, &redirect("b", "c")).unwrap();
+        let error = write(&mut state, &redirect("c", "a")).unwrap_err();
+        assert!(error.starts_with("detected circular resolver redirect: ["), "{error}");
+    }
+
+    #[test]
+    fn what_says_the_same_moves_nothing() {
+        let mut state = http();
+        let entry = splitter("a", &["b"]);
+        write(&mut state, &entry).unwrap();
+        let before = state.indexes.get(super::super::INDEX);
+        write(&mut state, &entry).unwrap();
+        assert_eq!(state.indexes.get(super::super::INDEX), before);
+    }
 }

@@ -39,10 +39,10 @@ use serde_json::Value;
 pub use self::body::{Body, KINDS};
 pub(crate) use self::central::merged;
 pub use self::envoy::EnvoyExtension;
-pub use self::exported_services::{Consumer, ExportedService, ExportedServices};
+pub use self::exported_services::{ConfigEntryResolvedExports, Consumer, ExportedService, ExportedServices};
 pub use self::file_system_certificate::FileSystemCertificate;
 pub use self::filter::{Selectable, service_defaults_shape};
-pub use self::gateway::{IngressGateway, TerminatingGateway};
+pub use self::gateway::{IngressGateway, LinkedService, Listener, TerminatingGateway};
 use self::graph::Proposed;
 pub use self::jwt_provider::JwtProvider;
 pub use self::mesh::Mesh;
@@ -55,10 +55,12 @@ pub use self::service_resolver::ServiceResolver;
 pub use self::service_router::ServiceRouter;
 pub use self::service_splitter::ServiceSplitter;
 use crate::catalog::faults_text;
-use crate::{Apply, Error, Index, Indexes, Outcome, State, Topic};
+use crate::{Apply, Error, Index, Indexes, Outcome, Seen, State, Topic};
 
 /// Index of all entries.
 const INDEX: &str = "config-entries";
+/// Index of what gateways stand before.
+pub(crate) const GATEWAY_SERVICES: &str = "gateway-services";
 
 /// Free words about an entry. `None` is Go's nil.
 pub type Meta = Option<BTreeMap<String, String>>;
@@ -139,12 +141,16 @@ impl Entry {
         let kind = tree.get("Kind").or_else(|| tree.get("kind"));
         let kind = kind.ok_or("Payload does not contain a kind/Kind key at the top level")?;
         let kind = kind.as_str().ok_or("Kind value in payload is not a string")?;
-        let (body, unused_by_body) = Body::from_tree(kind, tree)?;
-        let (Written { meta, .. }, unused) = wire::weak::decode(tree)?;
-        let unused: Vec<String> =
-            unused_by_body.into_iter().filter(|key| key.contains('.') || unused.contains(key)).collect();
+        let (body, Written { meta, .. }, unused) = Body::from_tree(kind, tree)?;
         check_unused(&unused)?;
         Ok(Entry { meta, ..Entry::new(body) })
+    }
+
+    /// The entry in the form that is stored, if it is valid by itself.
+    pub fn checked(mut self) -> Result<Self, Error> {
+        self.normalize()?;
+        self.body.rules().validate(&self.meta).map_err(Error::failed)?;
+        Ok(self)
     }
 
     #[must_use]
@@ -384,8 +390,47 @@ fn delete(
     Ok(true)
 }
 
+/// The entry of this kind and name, noted as seen.
+pub(crate) fn look_up<'a>(state: &'a State, seen: &mut Seen, kind: &'static str, name: &str) -> Option<&'a Entry> {
+    seen.note(Topic::ConfigEntry(kind, name.to_lowercase().into()));
+    state.config_entry.get(kind, name).map(|entry| &**entry)
+}
+
+/// Whether a name stands for a place outside.
+pub(crate) fn is_destination(state: &State, seen: &mut Seen, name: &str) -> bool {
+    let entry = look_up(state, seen, "service-defaults", name);
+    matches!(entry.map(|entry| &entry.body), Some(Body::ServiceDefaults(defaults)) if defaults.destination.is_some())
+}
+
+/// Every name that stands for a place outside.
+pub(crate) fn destinations(state: &State, seen: &mut Seen) -> Vec<String> {
+    seen.note(Topic::ConfigKind("service-defaults"));
+    let entries = state.config_entry.of_kind("service-defaults");
+    let outside = entries
+        .filter(|entry| matches!(&entry.body, Body::ServiceDefaults(defaults) if defaults.destination.is_some()));
+    outside.map(|entry| entry.name().to_owned()).collect()
+}
+
+/// What a service speaks, as its defaults or those of all proxies say it.
+pub(crate) fn protocol(state: &State, seen: &mut Seen, service: &str) -> String {
+    look_up(state, seen, "service-defaults", service);
+    look_up(state, seen, "proxy-defaults", proxy_defaults::GLOBAL);
+    Proposed::new(&state.config_entry, ("", String::new()), None).protocol(service)
+}
+
+impl State {
+    /// Whether there is an entry of the same kind and name.
+    #[must_use]
+    pub fn has_config_entry(&self, entry: &Entry) -> bool {
+        self.config_entry.by_key.contains_key(&entry.key())
+    }
+}
+
 fn touched(state: &mut State, apply: &mut Apply, entry: &Entry) {
     state.indexes.raise(INDEX, apply.index);
+    if matches!(entry.body, Body::IngressGateway(_) | Body::TerminatingGateway(_)) {
+        state.indexes.raise(GATEWAY_SERVICES, apply.index);
+    }
     apply.touch(Topic::ConfigEntries);
     apply.touch(Topic::ConfigKind(entry.kind));
     apply.touch(Topic::ConfigEntry(entry.kind, entry.name().to_lowercase().into()));

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CRITICAL, HealthCheck, PASSING};
 use crate::catalog::{
-    CheckServiceNode, Instance, NodeQuery, ServiceQuery, StringMap, fold, index, may_read, meta_matches, no_peer,
+    CheckServiceNode, Instance, NodeQuery, ServiceQuery, StringMap, fold, gateway, index, may_read, meta_matches,
+    no_peer,
 };
 use crate::config_entry;
 use crate::coordinate::{self, Source};
@@ -183,8 +184,10 @@ impl Query for HealthServiceNodes {
             return Err(Error::failed("Must provide service name"));
         }
         if query.ingress && !query.connect && !query.tag_filter {
-            // Which gateways expose a service is said by configuration entries, which do not exist here.
-            return Ok(Found::new(Index::default(), Vec::new()));
+            let (at, instances) = gateway::before(state, seen, &query.service_name, gateway::INGRESS);
+            let mut rows = with_checks(state, instances);
+            rows.retain(|row| row.passes(query.health_filter_type, &[]));
+            return Ok(Found::new(at, rows));
         }
         let instances = query.instances(state, seen);
         let mut at = self.reported(state, &instances);
@@ -217,15 +220,19 @@ impl HealthServiceNodes {
     /// none of them the one asked for.
     fn reported(&self, state: &State, instances: &[&Arc<Instance>]) -> Index {
         let name = fold(&self.0.service_name);
-        if !self.0.connect || instances.is_empty() {
+        if !self.0.connect {
             return index::reported_for_service(&state.indexes, &name, !instances.is_empty(), true);
+        }
+        let gateways = state.indexes.get(config_entry::GATEWAY_SERVICES);
+        if instances.is_empty() {
+            return index::reported_for_service(&state.indexes, &name, false, true).max(gateways);
         }
         let own = instances
             .iter()
             .map(|instance| index::reported_for_service(&state.indexes, &instance.name_key, true, true))
             .max()
             .unwrap_or_default();
-        own.max(index::reported_for_mesh(&state.indexes, &name))
+        own.max(index::reported_for_mesh(&state.indexes, &name)).max(gateways)
     }
 }
 
