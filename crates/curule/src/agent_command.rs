@@ -4,33 +4,24 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use acl::{AllowAll, Authorizer};
+use agent::Agent;
 use agent::logbook::Logbook;
-use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
-use agent::{Agent, Cluster, Methods, ServerIdentity};
+use agent::telemetry::Telemetry;
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
 use config::go_flags::FlagError;
 use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
-use server::Server;
-use server::rpc::Dispatcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::role::Role;
 use crate::{COMPATIBLE_VERSION, banner, bootstrap_entries, definitions, node_id, settings, usage, watches};
-
-/// How often the state is counted for the metrics, as in the reference.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The first time after a start, which leaves more behind than an hour of rest.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// Large for the allocator; never touched.
-const LARGE: usize = 4 << 20;
 
 /// Runs an agent until it is told to stop; returns the exit code.
 pub fn run(arguments: &[String]) -> u8 {
@@ -112,9 +103,6 @@ async fn serve(runtime: Runtime, warnings: Vec<String>, arguments: Vec<String>) 
 fn prepare(runtime: &Runtime) -> Result<(Arc<Logbook>, String), String> {
     let logbook =
         Logbook::install(settings::logbook(runtime)?).map_err(|error| format!("Failed to setup logging: {error}"))?;
-    if !runtime.server {
-        return Err("this build runs servers only; start it with -server (and -bootstrap-expect=1) or -dev".into());
-    }
     let node_id = node_id::determine(&runtime.node_id, settings::data_dir(runtime).as_deref())
         .map_err(|error| format!("failed to setup node ID: {error}"))?;
     Ok((logbook, node_id))
@@ -139,31 +127,13 @@ async fn start(
     let central = bootstrap_entries::compile(&runtime)?;
     protocol_is_spoken(runtime.merged.integer("protocol"))?;
 
-    let server_config = settings::server(&runtime, &node_id);
-    let server = tokio::task::spawn_blocking(move || Server::start(server_config))
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| format!("Failed to start Consul server: {error}"))?;
-    let far = settings::far(&runtime);
-    let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime), far.clone());
-    let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
-    let rpc_stop = CancellationToken::new();
-    let dispatcher = Dispatcher { server: server.clone(), far, agent: Arc::new(Methods(agent.clone())) };
-    let listening = listen_for_calls(dispatcher, &runtime, rpc_stop.clone()).await?;
-    let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
-    if server.is_leader() {
-        agent.register_server(&identity).await.map_err(|error| error.to_string())?;
-    }
-    agent.enter_pools(settings::gossip(&runtime, &node_id)).await?;
-    tokio::spawn(agent.clone().keep_members_registered(identity));
-    let expect = usize::try_from(runtime.bootstrap_expect).unwrap_or(0);
-    tokio::spawn(agent.clone().keep_servers_together(server.clone(), expect));
+    let role = if runtime.server {
+        Role::server(&runtime, &node_id, central).await?
+    } else {
+        Role::client(&runtime, &node_id).await?
+    };
+    let (agent, cluster) = (role.agent().clone(), role.agent().cluster().clone());
     register_configured(&agent, &runtime)?;
-    if server.is_leader() {
-        // Whoever is answered by the only server finds them.
-        bootstrap_entries::create(&server, &runtime.datacenter, &central).await;
-    }
-    tokio::spawn(bootstrap_entries::keep_present(server.clone(), runtime.datacenter.clone(), central));
 
     let (orders, mut inbox) = mpsc::channel(16);
     let (stop, stopped) = watch::channel(false);
@@ -174,7 +144,7 @@ async fn start(
         let runtime = shown.lock();
         let hooks = hooks(&shown, &node_id, &orders);
         let watched = (Arc::clone(&seen.telemetry), Arc::clone(&seen.logbook));
-        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster, agent.clone(), watched, hooks))
+        Arc::new(Api::new(settings::api(&runtime, &node_id, started), cluster.clone(), agent.clone(), watched, hooks))
     };
     let mut listeners = Vec::new();
     let (http, owner) = {
@@ -197,10 +167,8 @@ async fn start(
     let dns_settings = Arc::new(ArcSwap::from_pointee(dns_settings));
     let dns_stop = CancellationToken::new();
     let sources = dns::Sources {
-        state: {
-            let server = server.clone();
-            Arc::new(move || server.state())
-        },
+        state: role.state(),
+        remote: cluster.server().is_none().then(|| cluster.clone()),
         authorizer: {
             let everybody: Arc<dyn Authorizer> = Arc::new(AllowAll);
             Arc::new(move || Arc::clone(&everybody))
@@ -217,7 +185,7 @@ async fn start(
     }
     let mut watches = watches.start();
     tracing::info!(target: "agent", "Consul agent running!");
-    tokio::spawn(report(server.clone(), shown.lock().datacenter.clone()));
+    role.report(shown.lock().datacenter.clone());
 
     let graceful = loop {
         let order = tokio::select! {
@@ -254,28 +222,11 @@ async fn start(
         let _ = listener.await;
     }
     agent.stop();
-    rpc_stop.cancel();
-    let _ = listening.await;
-    server.shutdown().await;
+    role.end().await;
     drop(pid_file);
     tracing::info!(target: "agent", "shutdown complete");
     // Compat: an agent that was not asked to leave exits with 1.
     Ok(u8::from(!graceful))
-}
-
-/// Opens the RPC port to clients and other servers.
-async fn listen_for_calls(
-    dispatcher: Dispatcher,
-    runtime: &Runtime,
-    stop: CancellationToken,
-) -> Result<tokio::task::JoinHandle<()>, String> {
-    let address = runtime.addresses.rpc_bind;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|error| cannot_listen("tcp", &Listen::Socket(address), &error))
-        .map_err(|error| format!("Failed to start Consul server: Failed to start RPC layer: {error}"))?;
-    let limits = settings::rpc_limits(runtime);
-    Ok(tokio::spawn(net::rpc::serve(listener, Arc::new(dispatcher), limits, stop)))
 }
 
 fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order>) -> Hooks {
@@ -374,27 +325,6 @@ fn listen_for_signals(orders: &mpsc::Sender<Order>, shown: &Arc<Mutex<Runtime>>)
     Ok(())
 }
 
-/// Sets the gauges of the server and of what the state holds, once in each interval of the metrics.
-async fn report(server: Server, datacenter: String) {
-    let mut pause = SETTLED_AFTER;
-    loop {
-        server.report();
-        let state = server.state();
-        // The walk over all instances is short, but not so short that a worker thread should do it.
-        let counted = tokio::task::spawn_blocking(move || StateUsage {
-            services: state::usage::services(&state),
-            kv_entries: state::usage::keys(&state),
-            members: Members { servers: 1, clients: 0 },
-        });
-        if let Ok(usage) = counted.await {
-            record_usage(&datacenter, &usage);
-        }
-        // The allocator gives freed pages back when large ones come and go; an agent at rest has none that do.
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
-        tokio::time::sleep(std::mem::replace(&mut pause, REPORT_INTERVAL)).await;
-    }
-}
-
 /// Refuses a `protocol` that no reference of this version would start with.
 fn protocol_is_spoken(protocol: Option<i64>) -> Result<(), String> {
     let (min, max) = (i64::from(crate::PROTOCOL_MIN), i64::from(crate::PROTOCOL_MAX));
@@ -410,7 +340,7 @@ fn protocol_is_spoken(protocol: Option<i64>) -> Result<(), String> {
 }
 
 /// In the words that scripts look for in a log.
-fn cannot_listen(network: &str, listen: &Listen, error: &std::io::Error) -> String {
+pub fn cannot_listen(network: &str, listen: &Listen, error: &std::io::Error) -> String {
     let (network, address) = match listen {
         Listen::Socket(address) => (network, address.to_string()),
         Listen::Unix(path) => ("unix", path.display().to_string()),

@@ -7,6 +7,7 @@ mod bootstrap_entries;
 mod definitions;
 mod node_id;
 mod registration;
+mod role;
 mod settings;
 mod usage;
 mod watches;

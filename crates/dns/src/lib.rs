@@ -23,6 +23,6 @@ mod serve;
 mod settings;
 mod truncate;
 
-pub use answer::{Aliases, Answered, Context, Outcome, Subject, Transport, answer};
+pub use answer::{Aliases, Answered, Context, Fetched, Outcome, Subject, Transport, answer};
 pub use serve::{Listeners, Sources, bind, serve};
 pub use settings::{BadAddress, RecursorStrategy, ServiceTtls, Settings, Soa, domain, recursor_address};

@@ -23,6 +23,7 @@ pub fn dns_packets(data: &[u8]) {
     for transport in [Transport::Udp, Transport::Tcp] {
         let context = Context {
             state: &state,
+            fetched: None,
             settings,
             may: &AllowAll,
             transport,

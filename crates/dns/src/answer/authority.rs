@@ -4,7 +4,6 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use domain::base::iana::Rtype;
-use state::Seen;
 
 use super::service::instances;
 use super::{Answerer, Zone};
@@ -38,7 +37,7 @@ impl<R: Rng> Answerer<'_, R> {
         let (mut servers, mut addresses) = (Vec::new(), Vec::new());
         let query = instances(SERVERS, self.settings());
         let context = self.context;
-        let Ok(known) = state::execute(&query, context.state, &mut Seen::default(), context.may) else {
+        let Ok(known) = context.ask(&query) else {
             return (servers, addresses);
         };
         let mut known = known.answer;

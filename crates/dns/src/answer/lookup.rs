@@ -6,8 +6,8 @@ use bytes::Bytes;
 use domain::base::Name;
 use domain::base::iana::Rtype;
 use rand::Rng;
+use state::Error;
 use state::catalog::{CatalogNodeServices, Node, NodeQuery};
-use state::{Error, Seen};
 
 use super::address::{self, ip};
 use super::service::{by_tag, ingress, mesh};
@@ -65,7 +65,7 @@ impl<R: Rng> Answerer<'_, R> {
         let peer_name = place.peer.unwrap_or_default().to_owned();
         let query = CatalogNodeServices(NodeQuery { node: node.to_owned(), peer_name, ..NodeQuery::default() });
         let context = self.context;
-        let known = state::execute(&query, context.state, &mut Seen::default(), context.may).map_err(miss)?;
+        let known = context.ask(&query).map_err(miss)?;
         let node = known.answer.ok_or(Miss::Name)?.node;
         if *rtype != Rtype::TXT {
             let mut records = self.node_records(&node, *rtype, name, asked.depth);

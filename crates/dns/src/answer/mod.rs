@@ -8,6 +8,7 @@
 mod address;
 mod alias;
 mod authority;
+mod fetched;
 mod kept;
 mod lookup;
 mod reverse;
@@ -25,6 +26,7 @@ use rand::Rng;
 use state::State;
 
 pub use self::alias::Aliases;
+pub use self::fetched::Fetched;
 use self::kept::Deal;
 pub(crate) use self::kept::Kept;
 use crate::message::{self, Reply};
@@ -38,6 +40,8 @@ use crate::truncate;
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub state: &'a State,
+    /// Answers from elsewhere, where there is no state.
+    pub fetched: Option<&'a Fetched>,
     pub settings: &'a Settings,
     pub may: &'a dyn Authorizer,
     pub transport: Transport,
@@ -73,6 +77,8 @@ pub enum Outcome {
     /// The reply that stands would be better with the addresses of these names; ask for them and answer
     /// again.
     Resolve(Vec<Name<Bytes>>),
+    /// The reply needs what only servers know; nothing is written yet.
+    Fetch,
 }
 
 /// What a question was about: measured apart.

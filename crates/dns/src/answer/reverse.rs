@@ -4,7 +4,6 @@ use bytes::Bytes;
 use domain::base::Name;
 use domain::base::iana::{Rcode, Rtype};
 use rand::Rng;
-use state::Seen;
 use state::catalog::{CatalogListNodes, CatalogServiceNodes, NodesQuery, ServiceQuery};
 
 use super::address::ip;
@@ -61,14 +60,13 @@ impl<R: Rng> Answerer<'_, R> {
         let wanted = labels::reverse(&self.request.question.name)?;
         let (context, domain) = (self.context, &self.settings().domain);
         let nodes = CatalogListNodes(NodesQuery::default());
-        let nodes = state::execute(&nodes, context.state, &mut Seen::default(), context.may).ok()?.answer;
+        let nodes = context.ask(&nodes).ok()?.answer;
         if let Some(node) = nodes.iter().find(|node| ip(&node.address) == Some(wanted)) {
             return name::below(&[&node.node, "node", &node.datacenter], domain);
         }
         let address = wanted.to_string();
         let services = ServiceQuery { service_address: address.clone(), ..ServiceQuery::default() };
-        let services =
-            state::execute(&CatalogServiceNodes(services), context.state, &mut Seen::default(), context.may).ok()?;
+        let services = context.ask(&CatalogServiceNodes(services)).ok()?;
         let row = services.answer.iter().find(|row| row.service().address == address)?;
         name::below(&[&row.service().service, "service", &row.node().datacenter], domain)
     }

@@ -8,7 +8,6 @@ use domain::base::Name;
 use domain::base::iana::Rtype;
 use rand::Rng;
 use rand::seq::SliceRandom;
-use state::Seen;
 use state::catalog::{CheckServiceNode, ServiceQuery};
 use state::coordinate::Source;
 use state::health::{CRITICAL, HealthFilter, HealthServiceNodes, PASSING, WARNING};
@@ -61,7 +60,7 @@ impl<R: Rng> Answerer<'_, R> {
     pub(super) fn service(&mut self, asked: Asked<'_>, query: ServiceQuery, found: &mut Found) -> Result<(), Miss> {
         let query = healthy(query, self.settings());
         let context = self.context;
-        let known = state::execute(&query, context.state, &mut Seen::default(), context.may).map_err(miss)?;
+        let known = context.ask(&query).map_err(miss)?;
         let mut instances = known.answer;
         instances.shuffle(self.rng);
         let ttl_s = self.settings().service_ttl.of(&query.0.service_name);
@@ -87,7 +86,7 @@ impl<R: Rng> Answerer<'_, R> {
             },
             ..PreparedQueryExecute::default()
         };
-        let known = state::execute(&query, context.state, &mut Seen::default(), context.may).map_err(miss)?;
+        let known = context.ask(&query).map_err(miss)?;
         let mut executed = known.answer;
         if !executed.is_sorted {
             executed.nodes.shuffle(self.rng);

@@ -173,6 +173,7 @@ impl Ask {
     fn raw(&self, request: &[u8], may: &dyn Authorizer) -> (Answered, Vec<u8>) {
         let context = Context {
             state: &self.state,
+            fetched: None,
             settings: &self.settings,
             may,
             transport: self.transport,
@@ -687,7 +688,8 @@ fn a_kept_reply_is_as_one_that_is_made_anew() {
         assert_eq!(kept.deal(&request, &mut rng, &mut reply), None);
         let source = Some(IpAddr::from([127, 0, 0, 1]));
         let (may, transport, aliases) = (&AllowAll, Transport::Udp, &ask.aliases);
-        let context = Context { state: &state, settings: &settings, may, transport, source, now_s: 1, aliases };
+        let context =
+            Context { state: &state, fetched: None, settings: &settings, may, transport, source, now_s: 1, aliases };
         let answered = answer_and_keep(&context, &request, &mut rng, &mut reply, &mut kept);
         let (made, like) = dealt(&reply);
         let (mut all, mut firsts) = (BTreeSet::new(), BTreeSet::new());
@@ -724,7 +726,8 @@ fn what_is_no_deal_is_not_kept() {
         let (mut kept, mut reply) = (Kept::default(), Vec::new());
         kept.renew(&state, &settings);
         let (transport, aliases, source) = (Transport::Udp, &ask.aliases, Some(IpAddr::from([127, 0, 0, 1])));
-        let context = Context { state: &state, settings: &settings, may, transport, source, now_s: 1, aliases };
+        let context =
+            Context { state: &state, fetched: None, settings: &settings, may, transport, source, now_s: 1, aliases };
         let answered = answer_and_keep(&context, request, &mut rng, &mut reply, &mut kept);
         let dealt = kept.deal(request, &mut rng, &mut reply);
         assert!(dealt.is_none_or(|subject| subject == answered.subject));
@@ -785,7 +788,8 @@ fn readable_and_alike_when_kept(ask: &Ask, request: &[u8], made: &[u8]) {
     kept.renew(&state, &settings);
     let (may, transport, now_s) = (&AllowAll, ask.transport, 1_000_000);
     let (source, aliases) = (Some(IpAddr::from([127, 0, 0, 1])), &ask.aliases);
-    let context = Context { state: &ask.state, settings: &settings, may, transport, source, now_s, aliases };
+    let context =
+        Context { state: &ask.state, fetched: None, settings: &settings, may, transport, source, now_s, aliases };
     answer_and_keep(&context, request, &mut rng, &mut reply, &mut kept);
     assert_eq!(reply.len(), made.len());
     if kept.deal(request, &mut rng, &mut reply).is_some() {

@@ -10,12 +10,14 @@ mod tcp;
 mod tests;
 mod udp;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acl::Authorizer;
+use agent::Cluster;
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use state::State;
@@ -25,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::meter::Meter;
-use crate::answer::{Aliases, Answered, Context, Kept, Outcome, Transport, answer, answer_and_keep};
+use crate::answer::{Aliases, Answered, Context, Fetched, Kept, Outcome, Subject, Transport, answer, answer_and_keep};
 use crate::settings::Settings;
 
 /// Where requests arrive.
@@ -42,8 +44,12 @@ pub struct Sources {
     /// What the token for DNS may see.
     pub authorizer: Arc<dyn Fn() -> Arc<dyn Authorizer> + Send + Sync>,
     pub settings: Arc<ArcSwap<Settings>>,
+    /// Whom a client agent asks; `None` where the state is here.
+    pub remote: Option<Cluster>,
 }
 
+/// Attempts at a reply that needs what servers know: each may show that something else is to be asked.
+const FETCHES_MAX: usize = 8;
 /// Requests that may wait for upstream resolvers at a time; further ones are told at once that it failed.
 const MAX_WAITING: usize = 1024;
 /// The kernel's queue of connections that nobody has accepted yet.
@@ -177,9 +183,62 @@ impl Desk {
         let may = (self.sources.authorizer)();
         let settings = self.sources.settings.load();
         let now_s = now_s();
-        let context =
-            Context { state: &state, settings: &settings, may: &*may, transport, source: Some(source), now_s, aliases };
+        if self.sources.remote.is_some() {
+            return Answered { outcome: Outcome::Fetch, subject: Subject::Elsewhere };
+        }
+        let source = Some(source);
+        let context = Context {
+            state: &state,
+            fetched: None,
+            settings: &settings,
+            may: &*may,
+            transport,
+            source,
+            now_s,
+            aliases,
+        };
         answer(&context, request, &mut rand::rng(), reply)
+    }
+
+    /// Answers with what servers say: each attempt shows what else is to be asked.
+    async fn answer_from_afar(
+        &self,
+        cluster: &Cluster,
+        request: &[u8],
+        transport: Transport,
+        source: IpAddr,
+        aliases: &Aliases,
+        reply: &mut Vec<u8>,
+    ) -> Answered {
+        let mut known = HashMap::new();
+        for _ in 0..FETCHES_MAX {
+            let (answered, wanted) = {
+                let (state, may) = ((self.sources.state)(), (self.sources.authorizer)());
+                let settings = self.sources.settings.load();
+                let fetched = Fetched::with(std::mem::take(&mut known));
+                let context = Context {
+                    state: &state,
+                    fetched: Some(&fetched),
+                    settings: &settings,
+                    may: &*may,
+                    transport,
+                    source: Some(source),
+                    now_s: now_s(),
+                    aliases,
+                };
+                reply.clear();
+                let answered = answer(&context, request, &mut rand::rng(), reply);
+                let wanted;
+                (known, wanted) = fetched.split();
+                (answered, wanted)
+            };
+            if wanted.is_empty() {
+                return answered;
+            }
+            let fetching = wanted.into_iter().map(|fetch| fetch(cluster.clone()));
+            known.extend(futures_util::future::join_all(fetching).await);
+        }
+        Answered { outcome: Outcome::Ignore, subject: Subject::Elsewhere }
     }
 
     /// The same over UDP, with a kept reply if there is one.
@@ -194,6 +253,9 @@ impl Desk {
         let state = (self.sources.state)();
         let may = (self.sources.authorizer)();
         let settings = self.sources.settings.load();
+        if self.sources.remote.is_some() {
+            return Answered { outcome: Outcome::Fetch, subject: Subject::Elsewhere };
+        }
         kept.renew(&state, &settings);
         if may.allows_everything()
             && let Some(subject) = kept.deal(request, &mut rand::rng(), reply)
@@ -201,7 +263,16 @@ impl Desk {
             return Answered { outcome: Outcome::Reply, subject };
         }
         let (transport, source, now_s) = (Transport::Udp, Some(source), now_s());
-        let context = Context { state: &state, settings: &settings, may: &*may, transport, source, now_s, aliases };
+        let context = Context {
+            state: &state,
+            fetched: None,
+            settings: &settings,
+            may: &*may,
+            transport,
+            source,
+            now_s,
+            aliases,
+        };
         answer_and_keep(&context, request, &mut rand::rng(), reply, kept)
     }
 
@@ -215,8 +286,13 @@ impl Desk {
         reply: &mut Vec<u8>,
     ) {
         let settings = self.sources.settings.load_full();
+        let mut outcome = outcome;
+        if let (Outcome::Fetch, Some(cluster)) = (&outcome, &self.sources.remote) {
+            let none = Aliases::default();
+            outcome = self.answer_from_afar(cluster, request, transport, source, &none, reply).await.outcome;
+        }
         match outcome {
-            Outcome::Reply | Outcome::Ignore => {}
+            Outcome::Reply | Outcome::Ignore | Outcome::Fetch => {}
             Outcome::Recurse => {
                 if let Some(better) = recursor::pass_on(request, transport, &settings).await {
                     *reply = better;
@@ -225,7 +301,10 @@ impl Desk {
             Outcome::Resolve(names) => {
                 let aliases = recursor::resolve(names, &settings).await;
                 // What is still unknown stays so: one round of questions is all a request gets.
-                self.answer(request, transport, source, &aliases, reply);
+                match &self.sources.remote {
+                    None => self.answer(request, transport, source, &aliases, reply),
+                    Some(cluster) => self.answer_from_afar(cluster, request, transport, source, &aliases, reply).await,
+                };
             }
         }
     }

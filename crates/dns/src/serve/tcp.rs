@@ -88,7 +88,10 @@ async fn talk(stream: TcpStream, from: SocketAddr, desk: &Desk) -> io::Result<()
         match answered.outcome {
             Outcome::Ignore => continue,
             Outcome::Reply => {}
-            outcome @ (Outcome::Recurse | Outcome::Resolve(_)) => {
+            outcome @ (Outcome::Recurse | Outcome::Resolve(_) | Outcome::Fetch) => {
+                if outcome == Outcome::Fetch {
+                    reply.clear();
+                }
                 if let Ok(_permit) = desk.waiting.try_acquire() {
                     desk.complete(outcome, &request, Transport::Tcp, from.ip(), &mut reply).await;
                 }

@@ -50,6 +50,7 @@ impl Agent {
         settings.recursor_timeout = Duration::from_millis(300);
         let sources = Sources {
             state: Arc::new(move || Arc::clone(&state)),
+            remote: None,
             authorizer: Arc::new(|| Arc::new(acl::AllowAll)),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
         };

@@ -47,10 +47,15 @@ pub(super) fn run(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, shutdown: &Cancella
         match answered.outcome {
             Outcome::Ignore => continue,
             Outcome::Reply => send(socket, &reply, from),
-            outcome @ (Outcome::Recurse | Outcome::Resolve(_)) => {
-                // Without room the reply that stands is sent.
+            outcome @ (Outcome::Recurse | Outcome::Resolve(_) | Outcome::Fetch) => {
+                // Without room the reply that stands is sent; one that needs servers has none yet.
+                if outcome == Outcome::Fetch {
+                    reply.clear();
+                }
                 let Ok(permit) = Arc::clone(&desk.waiting).try_acquire_owned() else {
-                    send(socket, &reply, from);
+                    if !reply.is_empty() {
+                        send(socket, &reply, from);
+                    }
                     continue;
                 };
                 let (socket, desk, request) = (Arc::clone(socket), Arc::clone(desk), request.to_vec());
@@ -58,7 +63,9 @@ pub(super) fn run(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, shutdown: &Cancella
                 waiting.spawn(async move {
                     let _permit = permit;
                     desk.complete(outcome, &request, Transport::Udp, from.ip(), &mut reply).await;
-                    send(&socket, &reply, from);
+                    if !reply.is_empty() {
+                        send(&socket, &reply, from);
+                    }
                     desk.meter.count(answered.subject, since);
                 });
                 continue;
