@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use acl::{Authorizer, Need, Resource};
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use server::rpc::{Carried, Far, Fields, Hold};
 use server::{
     Answer, AnswerCache, Error, QueryMeta, RaftPeer, ReadMode, ReadOptions, Registration, Server, SharedAnswer,
@@ -299,27 +299,44 @@ impl Cluster {
         wire::msgpack::from_slice(&body).map_err(|error| Error::Remote(error.to_string()))
     }
 
-    /// Raft's configuration; empty where this agent is no server.
-    #[must_use]
-    pub fn raft_configuration(&self) -> Vec<RaftPeer> {
-        self.server().map(Server::raft_configuration).unwrap_or_default()
+    /// Raft's configuration.
+    pub async fn raft_configuration(&self) -> Result<Vec<RaftPeer>, Error> {
+        if let Some(server) = self.server() {
+            return Ok(server.raft_configuration());
+        }
+        let asked = self.call_leader("Operator.RaftGetConfiguration", &self.operator("")).await;
+        let configuration: RaftConfiguration = asked.unwrap_or(Err(Error::NoLeader))?;
+        Ok(configuration.servers.into_iter().map(RaftServer::peer).collect())
+    }
+
+    fn operator(&self, id: &str) -> OperatorRequest {
+        OperatorRequest { datacenter: self.far().datacenter.to_string(), id: id.to_owned() }
     }
 
     /// Removes a server from raft's configuration.
     pub async fn remove_server(&self, id: &str) -> Result<(), Error> {
-        self.server().ok_or(Error::NoLeader)?.remove_peer(id).await
+        if let Some(server) = self.server().filter(|server| server.is_leader()) {
+            return server.remove_peer(id).await;
+        }
+        let removed: Option<Result<wire::rpc::Empty, Error>> =
+            self.call_leader("Operator.RaftRemovePeerByID", &self.operator(id)).await;
+        removed.unwrap_or(Err(Error::NoLeader)).map(drop)
     }
 
     /// Hands leadership to another server, to the most advanced one without `id`.
     pub async fn transfer_leadership(&self, id: Option<&str>) -> Result<(), Error> {
-        let server = self.server().ok_or(Error::NoLeader)?;
-        if let Some(id) = id
-            && !self.raft_configuration().iter().any(|server| server.id == id)
-        {
-            let fault = format!("Could not find address for server id {id}");
-            return Err(Error::Refused(state::Error::failed(fault)));
+        if let Some(server) = self.server().filter(|server| server.is_leader()) {
+            if let Some(id) = id
+                && !server.raft_configuration().iter().any(|server| server.id == id)
+            {
+                let fault = format!("Could not find address for server id {id}");
+                return Err(Error::Refused(state::Error::failed(fault)));
+            }
+            return server.hand_over(id).await;
         }
-        server.hand_over(id).await
+        let handed: Option<Result<Transferred, Error>> =
+            self.call_leader("Operator.TransferLeader", &self.operator(id.unwrap_or_default())).await;
+        handed.unwrap_or(Err(Error::NoLeader)).map(drop)
     }
 
     /// Resets the expiry of a session; `None` when it does not exist.
@@ -393,6 +410,48 @@ impl Cluster {
     pub fn state(&self) -> Option<Arc<State>> {
         self.server().map(Server::state)
     }
+}
+
+/// `structs.RaftRemovePeerRequest` and its like.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OperatorRequest {
+    datacenter: String,
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+/// `structs.RaftConfigurationResponse`.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct RaftConfiguration {
+    servers: Vec<RaftServer>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct RaftServer {
+    #[serde(rename = "ID")]
+    id: String,
+    node: String,
+    address: String,
+    leader: bool,
+    voter: bool,
+    last_index: u64,
+}
+
+impl RaftServer {
+    fn peer(self) -> RaftPeer {
+        let RaftServer { id, node, address, leader, voter, last_index } = self;
+        RaftPeer { id, node, address, leader, voter, last_index, last_term: 0 }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Transferred {
+    #[serde(rename = "Success")]
+    _success: bool,
 }
 
 fn is_unreachable(error: &Error) -> bool {

@@ -143,7 +143,7 @@ impl Methods {
                     index: u64,
                 }
                 let names = agent.server_names();
-                let servers = agent.cluster().raft_configuration().into_iter().map(|server| RaftServer {
+                let servers = agent.peers().into_iter().map(|server| RaftServer {
                     node: names.get(&server.id).cloned().unwrap_or_else(|| "(unknown)".to_owned()),
                     id: server.id,
                     address: server.address,
@@ -156,7 +156,7 @@ impl Methods {
             }
             "Operator.RaftRemovePeerByID" | "Operator.RaftRemovePeerByAddress" => {
                 let asked: Peer = read(&args)?;
-                let servers = agent.cluster().raft_configuration();
+                let servers = agent.peers();
                 let found = servers.into_iter().find(|server| {
                     if asked.id.is_empty() { server.address == asked.address } else { server.id == asked.id }
                 });
@@ -176,6 +176,13 @@ impl Methods {
             }
             _ => Err(format!("rpc: can't find method {method}")),
         }
+    }
+}
+
+impl Agent {
+    /// The servers of this server's cluster.
+    fn peers(&self) -> Vec<server::RaftPeer> {
+        self.cluster().server().map(server::Server::raft_configuration).unwrap_or_default()
     }
 }
 

@@ -97,7 +97,7 @@ struct RaftConfiguration {
 async fn raft_configuration(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let servers = api.cluster.raft_configuration();
+    let servers = api.cluster.raft_configuration().await?;
     let names = api.agent.server_names();
     // Compat: the reference's word for one that gossip does not know.
     let name = |id: &str| names.get(id).cloned().unwrap_or_else(|| "(unknown)".to_owned());
@@ -129,7 +129,7 @@ async fn remove_peer(api: &Api, req: &mut Request, asker: &Asker) -> Result<Repl
     };
     datacenter(api, req)?;
     asker.may.require(Need::write(Resource::Operator))?;
-    let servers = api.cluster.raft_configuration();
+    let servers = api.cluster.raft_configuration().await?;
     let found = servers.iter().find(|server| match &id {
         Ok(id) => server.id == *id,
         Err(address) => server.address == *address,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand::seq::SliceRandom;
 use serde::Serialize;
-use state::Command;
+use state::{Command, Outcome};
 use state::catalog::CheckServiceNode;
 use state::coordinate::Source;
 use state::prepared_query::{
@@ -62,7 +62,8 @@ async fn create(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     }
     query.id = uuid::Uuid::new_v4().to_string();
     let id = query.id.clone();
-    write(api, asker, CREATE, query).await?;
+    // Another server names it otherwise.
+    let id = if let Outcome::Created(id) = write(api, asker, CREATE, query).await? { id } else { id };
     Ok(Reply::json(&Created { id }))
 }
 
@@ -76,10 +77,9 @@ async fn body(api: &Api, req: &mut Request) -> Result<PreparedQuery, Failure> {
     decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))
 }
 
-async fn write(api: &Api, asker: &Asker, op: &str, query: PreparedQuery) -> Result<(), Failure> {
+async fn write(api: &Api, asker: &Asker, op: &str, query: PreparedQuery) -> Result<Outcome, Failure> {
     let request = PreparedQueryRequest { datacenter: api.settings.datacenter.clone(), op: op.to_owned(), query };
-    api.cluster.write(Command::PreparedQuery(request), &*asker.may).await?;
-    Ok(())
+    Ok(api.cluster.write(Command::PreparedQuery(request), &*asker.may).await?)
 }
 
 async fn specific(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Failure> {

@@ -189,3 +189,78 @@ fn a_frozen_leader_is_replaced_and_does_not_answer_for_the_cluster_when_it_thaws
     }
     all_know_the_leader(&servers);
 }
+
+/// A client agent of these servers.
+fn client(node: &str, servers: &[(Home, Process)]) -> (Home, Process) {
+    let mut home = Home::bare().config(QUICK).flag(format!("-node={node}"));
+    let data = home.data_dir();
+    home = home.flag(format!("-data-dir={}", data.display())).flag("-retry-interval=1s");
+    for (_, server) in servers {
+        home = home.flag(format!("-retry-join={}", lan(server)));
+    }
+    let process = home.start_alone();
+    (home, process)
+}
+
+#[test]
+fn every_agent_answers_whoever_leads() {
+    let mut servers = three();
+    let (_home, client) = client("c1", &servers);
+    wait_until("the client knows servers", || client.put("/v1/kv/from-client", "v").send().code == 200);
+    let service = serde_json::json!({"Name": "web", "Port": 80, "Check": {"TTL": "60s", "Status": "passing"}});
+    client.put_json("/v1/agent/service/register", &service).status(200);
+    wait_until("its service is in the catalog", || {
+        servers.iter().all(|(_, server)| {
+            server.get("/v1/health/service/web?passing").json().as_array().is_some_and(|found| found.len() == 1)
+        })
+    });
+    // DNS through the client, too.
+    wait_until("it is found by name", || client.dig("web.service.consul", "SRV").ask().answer.len() == 1);
+    for round in 0..2 {
+        for (at, agent) in servers.iter().map(|(_, server)| &**server).chain([&*client]).enumerate() {
+            let key = format!("k/{round}/{at}");
+            agent.put(format!("/v1/kv/{key}"), "v").expect(200, "true");
+            // Linearizable from wherever it is asked.
+            client.get(format!("/v1/kv/{key}?raw")).expect(200, "v");
+            let session = agent.put("/v1/session/create", r#"{"TTL":"30s"}"#).json();
+            let id = session["ID"].as_str().expect("an id").to_owned();
+            client.put(format!("/v1/kv/lock/{round}/{at}?acquire={id}"), "").expect(200, "true");
+            agent.put(format!("/v1/session/renew/{id}"), "").status(200);
+            client.put(format!("/v1/session/destroy/{id}"), "").expect(200, "true");
+            let index = agent.get(format!("/v1/kv/{key}")).send().index();
+            let waiting = {
+                let http = client.http;
+                let key = key.clone();
+                std::thread::spawn(move || {
+                    Agent::at(http, None).get(format!("/v1/kv/{key}?raw&wait=20s&index={index}")).send().text()
+                })
+            };
+            agent.put(format!("/v1/kv/{key}"), "w").expect(200, "true");
+            assert_eq!(waiting.join().expect("it was answered"), "w");
+            agent.get("/v1/operator/raft/configuration").send().contains("Leader");
+            agent.get("/v1/snapshot").status(200);
+            assert!(agent.get("/v1/catalog/nodes").json().as_array().is_some_and(|nodes| nodes.len() >= 3));
+        }
+        if round == 0 {
+            let leader = leading(&servers);
+            servers.remove(leader).1.crash();
+            leading(&servers);
+        }
+    }
+}
+
+#[test]
+fn an_archive_is_restored_through_any_server() {
+    let servers = three();
+    let leader = leading(&servers);
+    let follower = (leader + 1) % 3;
+    servers[follower].1.put("/v1/kv/before", "v").expect(200, "true");
+    let archive = servers[follower].1.get("/v1/snapshot").send().body;
+    servers[follower].1.put("/v1/kv/after", "v").expect(200, "true");
+    servers[follower].1.put("/v1/snapshot", &archive).status(200);
+    for (_, server) in &servers {
+        server.get("/v1/kv/before").status(200);
+        server.get("/v1/kv/after").status(404);
+    }
+    servers[leader].1.put("/v1/kv/then", "v").expect(200, "true");
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use state::kv::Op;
 use state::session::CREATE;
-use state::{Command, Error, Outcome};
+use state::{Command, Error, Outcome, prepared_query};
 use wire::msgpack::{self, RawValue};
 use wire::rpc::Empty;
 
@@ -33,6 +33,12 @@ pub(crate) fn pack(command: &Command) -> Result<Vec<u8>, msgpack::Error> {
         Command::Deregister(request) => msgpack::to_vec(request),
         Command::Kvs(request) => msgpack::to_vec(request),
         Command::Session(request) => msgpack::to_vec(request),
+        // Compat: whoever writes the log names it, and refuses other names.
+        Command::PreparedQuery(request) if request.op == prepared_query::CREATE => {
+            let mut request = request.clone();
+            request.query.id.clear();
+            msgpack::to_vec(&request)
+        }
         Command::PreparedQuery(request) => msgpack::to_vec(request),
         Command::Txn(request) => msgpack::to_vec(request),
         Command::Autopilot(request) => msgpack::to_vec(request),
@@ -62,7 +68,7 @@ pub(crate) fn name_what_is_new(command: &mut Command, new_id: impl FnOnce() -> S
         Command::Session(request) if request.op == CREATE && request.session.id.is_empty() => {
             request.session.id = new_id();
         }
-        Command::PreparedQuery(request) if request.op == "create" && request.query.id.is_empty() => {
+        Command::PreparedQuery(request) if request.op == prepared_query::CREATE && request.query.id.is_empty() => {
             request.query.id = new_id();
         }
         _ => {}
@@ -91,6 +97,9 @@ pub(crate) fn unpack_outcome(command: &Command, body: &Bytes) -> Result<Outcome,
         Command::Kvs(request) if matches!(request.op, Op::Cas | Op::Lock | Op::Unlock | Op::DeleteCas) => decided(),
         Command::Autopilot(_) | Command::ConfigEntry(_) => decided(),
         Command::Session(request) if request.op == CREATE => msgpack::from_slice(body).map(Outcome::Created),
+        Command::PreparedQuery(request) if request.op == prepared_query::CREATE => {
+            msgpack::from_slice(body).map(Outcome::Created)
+        }
         Command::Txn(_) => msgpack::from_slice(body).map(Outcome::Txn),
         _ => Ok(Outcome::Done),
     }
