@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use acl::{Authorizer, Need, Resource};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::proxy_defaults::GLOBAL;
 use super::service_defaults::UpstreamConfig;
 use super::{Body, EnvoyExtension, INDEX, ProxyDefaults, ServiceDefaults};
-use crate::catalog::{AccessLogs, Expose, MeshGateway, NodeService, Upstream};
-use crate::{Index, Seen, State, Topic};
+use crate::catalog::{AccessLogs, CONNECT_PROXY, CompoundName, Expose, MeshGateway, NodeService, Proxy, Upstream};
+use crate::{Error, Found, Index, Query, Seen, State, Topic};
 
 type Config = Map<String, Value>;
 /// Peer and name of an upstream.
@@ -26,13 +27,76 @@ const PROTOCOL: &str = "protocol";
 
 /// The instance as central defaults complete it, and the index of those; `None` when they do not concern it.
 pub(crate) fn merged(state: &State, seen: &mut Seen, service: &NodeService) -> Option<(Arc<NodeService>, Index)> {
-    let is_sidecar = service.kind == "connect-proxy";
-    if !is_sidecar && !service.is_gateway() {
+    if !is_completed(service) {
         return None;
     }
-    let name = if is_sidecar { &service.proxy.destination_service_name } else { &service.service };
-    let resolved = Resolved::of(state, seen, service, name);
-    Some((Arc::new(resolved.into(service)), state.indexes.get(INDEX)))
+    let mut merged = service.clone();
+    ServiceConfig::of(state, seen, &ConfigEntryResolveServiceConfig::of(service)).complete(&mut merged.proxy);
+    Some((Arc::new(merged), state.indexes.get(INDEX)))
+}
+
+/// Whether central defaults concern an instance.
+#[must_use]
+pub fn is_completed(service: &NodeService) -> bool {
+    service.kind == CONNECT_PROXY || service.is_gateway()
+}
+
+/// What central defaults say to a proxy or gateway that says this of itself (`structs.ServiceConfigRequest`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigEntryResolveServiceConfig {
+    /// The service that it stands for.
+    pub name: String,
+    pub mesh_gateway: MeshGateway,
+    pub mode: String,
+    pub upstream_service_names: Vec<UpstreamName>,
+}
+
+/// An upstream (`structs.PeeredServiceName`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UpstreamName {
+    pub service_name: CompoundName,
+    pub peer: String,
+}
+
+impl ConfigEntryResolveServiceConfig {
+    /// What is to be asked for an instance.
+    #[must_use]
+    pub fn of(service: &NodeService) -> Self {
+        let proxy = &service.proxy;
+        let is_sidecar = service.kind == CONNECT_PROXY;
+        let name = if is_sidecar { &proxy.destination_service_name } else { &service.service };
+        let upstreams = proxy.upstreams.iter().filter(|upstream| is_service(upstream));
+        ConfigEntryResolveServiceConfig {
+            name: name.clone(),
+            mesh_gateway: proxy.mesh_gateway.clone(),
+            mode: proxy.mode.clone(),
+            upstream_service_names: upstreams
+                .map(|upstream| UpstreamName {
+                    service_name: CompoundName { name: upstream.destination_name.clone() },
+                    peer: upstream.destination_peer.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Query for ConfigEntryResolveServiceConfig {
+    const METHOD: &'static str = "ConfigEntry.ResolveServiceConfig";
+    type Answer = ServiceConfig;
+
+    fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
+        Ok(may.require(Need::read(Resource::Service(&self.name)))?)
+    }
+
+    fn run(&self, state: &State, seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
+        Ok(Found::new(state.indexes.get(INDEX), ServiceConfig::of(state, seen, self)))
+    }
+
+    fn redact(&self, _answer: &mut Self::Answer, _may: &dyn Authorizer) -> bool {
+        false
+    }
 }
 
 fn proxy_defaults<'a>(state: &'a State, seen: &mut Seen) -> Option<&'a ProxyDefaults> {
@@ -52,8 +116,8 @@ fn service_defaults<'a>(state: &'a State, seen: &mut Seen, name: &str) -> Option
 }
 
 /// What the entries say about one instance.
-#[derive(Default)]
-struct Resolved {
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceConfig {
     config: Config,
     mode: String,
     outbound_listener_port: i64,
@@ -65,9 +129,9 @@ struct Resolved {
     upstreams: BTreeMap<UpstreamKey, Config>,
 }
 
-impl Resolved {
-    fn of(state: &State, seen: &mut Seen, service: &NodeService, name: &str) -> Self {
-        let mut resolved = Resolved::default();
+impl ServiceConfig {
+    fn of(state: &State, seen: &mut Seen, asked: &ConfigEntryResolveServiceConfig) -> Self {
+        let mut resolved = ServiceConfig::default();
         let mut for_all_upstreams = Config::new();
         let mut global_protocol = String::new();
         if let Some(defaults) = proxy_defaults(state, seen) {
@@ -85,12 +149,12 @@ impl Resolved {
             put_gateway(&mut for_all_upstreams, &defaults.mesh_gateway);
             global_protocol = defaults.protocol().unwrap_or_default().to_lowercase();
         }
-        let own = service_defaults(state, seen, name);
+        let own = service_defaults(state, seen, &asked.name);
         if let Some(defaults) = own {
             resolved.refine(defaults);
             put_gateway(&mut for_all_upstreams, &defaults.mesh_gateway);
         }
-        resolved.resolve_upstreams(state, seen, service, own, for_all_upstreams, &global_protocol);
+        resolved.resolve_upstreams(state, seen, asked, own, for_all_upstreams, &global_protocol);
         resolved
     }
 
@@ -132,14 +196,15 @@ impl Resolved {
         &mut self,
         state: &State,
         seen: &mut Seen,
-        service: &NodeService,
+        asked: &ConfigEntryResolveServiceConfig,
         own: Option<&ServiceDefaults>,
         mut for_all: Config,
         global_protocol: &str,
     ) {
+        let asked_for = asked.upstream_service_names.iter();
         let mut keys: BTreeSet<UpstreamKey> =
-            service.proxy.upstreams.iter().filter(|upstream| is_service(upstream)).map(key_of).collect();
-        let is_transparent = service.proxy.mode == TRANSPARENT || self.mode == TRANSPARENT;
+            asked_for.map(|upstream| (upstream.peer.clone(), upstream.service_name.name.clone())).collect();
+        let is_transparent = asked.mode == TRANSPARENT || self.mode == TRANSPARENT;
         if keys.is_empty() && !is_transparent {
             return;
         }
@@ -159,7 +224,7 @@ impl Resolved {
         if let Some(defaults) = &defaults {
             put_all(&mut for_all, defaults);
         }
-        put_gateway(&mut for_all, &service.proxy.mesh_gateway);
+        put_gateway(&mut for_all, &asked.mesh_gateway);
         for key in keys {
             let mut config = Config::new();
             if !global_protocol.is_empty() {
@@ -176,7 +241,7 @@ impl Resolved {
             if let Some(defaults) = &defaults {
                 put_all(&mut config, defaults);
             }
-            put_gateway(&mut config, &service.proxy.mesh_gateway);
+            put_gateway(&mut config, &asked.mesh_gateway);
             if let Some(said) = overrides.get(&key) {
                 put_all(&mut config, said);
             }
@@ -189,9 +254,8 @@ impl Resolved {
         }
     }
 
-    fn into(self, service: &NodeService) -> NodeService {
-        let mut merged = service.clone();
-        let proxy = &mut merged.proxy;
+    /// Fills in what a proxy leaves open.
+    pub fn complete(self, proxy: &mut Proxy) {
         if !self.config.is_empty() {
             fill(proxy.config.get_or_insert_with(Config::new), &self.config);
         }
@@ -231,7 +295,6 @@ impl Resolved {
                 ..Upstream::default()
             }));
         }
-        merged
     }
 }
 

@@ -38,6 +38,7 @@ use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
 pub(crate) use self::central::merged;
+pub use self::central::{ConfigEntryResolveServiceConfig, ServiceConfig, UpstreamName, is_completed};
 pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{ConfigEntryResolvedExports, Consumer, ExportedService, ExportedServices};
 pub use self::file_system_certificate::FileSystemCertificate;
