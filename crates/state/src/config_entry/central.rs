@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::proxy_defaults::GLOBAL;
-use super::service_defaults::UpstreamConfig;
-use super::{Body, EnvoyExtension, INDEX, ProxyDefaults, ServiceDefaults};
-use crate::catalog::{AccessLogs, CONNECT_PROXY, CompoundName, Expose, MeshGateway, NodeService, Proxy, Upstream};
+use super::service_defaults::{Destination, UpstreamConfig};
+use super::{Body, EnvoyExtension, INDEX, Meta, ProxyDefaults, ServiceDefaults};
+use crate::catalog::{
+    AccessLogs, CONNECT_PROXY, CompoundName, Expose, MeshGateway, NodeService, Proxy, TransparentProxy, Upstream,
+};
 use crate::{Error, Found, Index, Query, Seen, State, Topic};
 
 type Config = Map<String, Value>;
@@ -115,18 +117,55 @@ fn service_defaults<'a>(state: &'a State, seen: &mut Seen, name: &str) -> Option
     }
 }
 
-/// What the entries say about one instance.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What the entries say about one instance (`structs.ServiceConfigResponse`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct ServiceConfig {
+    #[serde(rename = "ProxyConfig", with = "wire::nil_when_empty")]
     config: Config,
-    mode: String,
-    outbound_listener_port: i64,
-    dialed_directly: bool,
+    #[serde(rename = "UpstreamConfigs", with = "upstream_list")]
+    upstreams: BTreeMap<UpstreamKey, Config>,
     mesh_gateway: MeshGateway,
     expose: Expose,
+    transparent_proxy: TransparentProxy,
+    #[serde(rename = "MutualTLSMode")]
+    mutual_tls_mode: String,
+    mode: String,
+    destination: Destination,
     access_logs: AccessLogs,
+    meta: Meta,
+    #[serde(rename = "EnvoyExtensions", with = "wire::nil_when_empty")]
     extensions: Vec<EnvoyExtension>,
-    upstreams: BTreeMap<UpstreamKey, Config>,
+}
+
+/// Upstreams are sent as a list, since Go's maps have no such keys.
+mod upstream_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{CompoundName, Config, UpstreamKey, UpstreamName};
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Row {
+        upstream: UpstreamName,
+        #[serde(with = "wire::nil_when_empty")]
+        config: Config,
+    }
+
+    pub fn serialize<S: Serializer>(map: &BTreeMap<UpstreamKey, Config>, serializer: S) -> Result<S::Ok, S::Error> {
+        let rows = map.iter().map(|((peer, name), config)| Row {
+            upstream: UpstreamName { service_name: CompoundName { name: name.clone() }, peer: peer.clone() },
+            config: config.clone(),
+        });
+        serializer.collect_seq(rows)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<UpstreamKey, Config>, D::Error> {
+        let rows = Option::<Vec<Row>>::deserialize(d)?.unwrap_or_default();
+        Ok(rows.into_iter().map(|row| ((row.upstream.peer, row.upstream.service_name.name), row.config)).collect())
+    }
 }
 
 impl ServiceConfig {
@@ -137,8 +176,8 @@ impl ServiceConfig {
         if let Some(defaults) = proxy_defaults(state, seen) {
             resolved.config = defaults.config.clone().unwrap_or_default();
             resolved.mode.clone_from(&defaults.mode);
-            resolved.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
-            resolved.dialed_directly = defaults.transparent_proxy.dialed_directly;
+            resolved.transparent_proxy = defaults.transparent_proxy.clone();
+            resolved.mutual_tls_mode.clone_from(&defaults.mutual_tls_mode);
             resolved.mesh_gateway = defaults.mesh_gateway.clone();
             resolved.expose = defaults.expose.clone();
             resolved.access_logs = defaults.access_logs.clone();
@@ -152,6 +191,7 @@ impl ServiceConfig {
         let own = service_defaults(state, seen, &asked.name);
         if let Some(defaults) = own {
             resolved.refine(defaults);
+            resolved.meta = own_meta(state, &asked.name);
             put_gateway(&mut for_all_upstreams, &defaults.mesh_gateway);
         }
         resolved.resolve_upstreams(state, seen, asked, own, for_all_upstreams, &global_protocol);
@@ -167,12 +207,16 @@ impl ServiceConfig {
             self.mesh_gateway = defaults.mesh_gateway.clone();
         }
         if defaults.transparent_proxy.outbound_listener_port != 0 {
-            self.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
+            self.transparent_proxy.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
         }
-        self.dialed_directly |= defaults.transparent_proxy.dialed_directly;
+        self.transparent_proxy.dialed_directly |= defaults.transparent_proxy.dialed_directly;
         if !defaults.mode.is_empty() {
             self.mode.clone_from(&defaults.mode);
         }
+        if !defaults.mutual_tls_mode.is_empty() {
+            self.mutual_tls_mode.clone_from(&defaults.mutual_tls_mode);
+        }
+        self.destination = defaults.destination.clone().unwrap_or_default();
         for (key, value) in
             [(PROTOCOL, &defaults.protocol), ("balance_inbound_connections", &defaults.balance_inbound_connections)]
         {
@@ -272,9 +316,9 @@ impl ServiceConfig {
             proxy.mode = self.mode;
         }
         if proxy.transparent_proxy.outbound_listener_port == 0 {
-            proxy.transparent_proxy.outbound_listener_port = self.outbound_listener_port;
+            proxy.transparent_proxy.outbound_listener_port = self.transparent_proxy.outbound_listener_port;
         }
-        proxy.transparent_proxy.dialed_directly |= self.dialed_directly;
+        proxy.transparent_proxy.dialed_directly |= self.transparent_proxy.dialed_directly;
         let mut known = BTreeSet::new();
         for upstream in proxy.upstreams.iter_mut().filter(|upstream| is_service(upstream)) {
             known.insert(key_of(upstream));
@@ -296,6 +340,10 @@ impl ServiceConfig {
             }));
         }
     }
+}
+
+fn own_meta(state: &State, name: &str) -> Meta {
+    state.config_entry.get("service-defaults", name).and_then(|entry| entry.meta.clone())
 }
 
 fn is_service(upstream: &Upstream) -> bool {
@@ -406,4 +454,37 @@ fn fill_logs(own: &mut AccessLogs, defaults: AccessLogs) {
 fn shown(extension: &EnvoyExtension) -> Value {
     let (consul_version, envoy_version) = (String::new(), String::new());
     serde_json::to_value(EnvoyExtension { consul_version, envoy_version, ..extension.clone() }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{ConfigEntryResolveServiceConfig, ServiceConfig};
+    use crate::config_entry::{ConfigEntryRequest, Entry, Op};
+    use crate::{Command, Index, Query, Seen, State};
+
+    #[test]
+    fn what_is_resolved_can_be_sent() {
+        let mut state = State::default();
+        for (at, entry) in [
+            json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"a": 1.5}, "Mode": "transparent"}),
+            json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http", "Meta": {"k": "v"},
+                "UpstreamConfig": {"Overrides": [{"Name": "db", "Peer": "east", "ConnectTimeoutMs": 5}]}}),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let entry = Box::new(Entry::from_tree(entry).unwrap());
+            let request = ConfigEntryRequest { op: Op::Upsert, datacenter: String::new(), entry };
+            state.apply(Index(at as u64 + 1), Command::ConfigEntry(request));
+        }
+        let asked = ConfigEntryResolveServiceConfig { name: "web".into(), ..Default::default() };
+        let mut seen = Seen::default();
+        let found = asked.run(&state, &mut seen).unwrap().answer;
+        assert_eq!(found.config, *json!({"a": 1.5, "protocol": "http"}).as_object().unwrap());
+        assert_eq!(found.upstreams.len(), 1);
+        let bytes = wire::msgpack::to_vec(&found).unwrap();
+        assert_eq!(wire::msgpack::from_slice::<ServiceConfig>(&bytes).unwrap(), found);
+    }
 }
