@@ -175,6 +175,15 @@ impl Denied {
     }
 }
 
+impl Denied {
+    /// A refusal that is not about a need: of a login that gives nothing, of changing what is nobody's to change.
+    #[must_use]
+    pub fn because(reason: &str) -> Self {
+        let colon = if reason.is_empty() { "" } else { ": " };
+        Denied { text: format!("Permission denied{colon}{reason}") }
+    }
+}
+
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -185,7 +194,13 @@ impl std::error::Error for Denied {}
 
 #[cfg(test)]
 mod tests {
-    use super::{Need, Resource};
+    use super::{Denied, Need, Resource};
+
+    #[test]
+    fn refusals_without_a_need() {
+        assert_eq!(Denied::because("").to_string(), "Permission denied");
+        assert_eq!(Denied::because("no").to_string(), "Permission denied: no");
+    }
 
     #[test]
     fn words_of_the_authorize_endpoint() {

@@ -9,6 +9,7 @@
 pub mod autopilot;
 mod central;
 pub mod check;
+mod client;
 mod cluster;
 mod coordinates;
 mod events;
@@ -19,6 +20,8 @@ mod membership;
 pub mod persist;
 mod pool;
 mod registration;
+mod routing;
+mod rpc_methods;
 mod runners;
 mod servers;
 pub mod service;
@@ -37,11 +40,13 @@ use state::catalog::Node;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+pub use crate::client::Servers;
 pub use crate::cluster::Cluster;
 pub use crate::coordinates::CoordinateBatches;
 pub use crate::membership::ServerIdentity;
 pub use crate::pool::{GossipSettings, JoinSettings, KeyringOperation, KeyringResponse, Member, PoolSettings};
 pub use crate::registration::Health;
+pub use crate::rpc_methods::Methods;
 pub use crate::runners::Counts;
 pub use crate::settings::Settings;
 

@@ -45,7 +45,8 @@ pub struct ServerIdentity {
 impl Agent {
     /// Keeps the catalog true to the members of the pool, this server first, until the agent stops.
     pub async fn keep_members_registered(self, identity: ServerIdentity) {
-        let mut position = self.cluster().server().position();
+        let Some(server) = self.cluster().server().cloned() else { return };
+        let mut position = server.position();
         let mut reunion_over = Instant::now() + REUNION;
         let mut met = BTreeSet::new();
         loop {
@@ -59,7 +60,7 @@ impl Agent {
                 met.clear();
                 continue;
             }
-            let restore = self.cluster().watch_restore();
+            let Some(restore) = self.cluster().watch_restore() else { return };
             let pause = match self.reconcile(&identity, &mut met, Instant::now() >= reunion_over).await {
                 Ok(()) => INTERVAL,
                 Err(error) => {
@@ -85,7 +86,7 @@ impl Agent {
         reunion_is_over: bool,
     ) -> Result<(), server::Error> {
         self.register_server(identity).await?;
-        self.report_coordinate()?;
+        self.report_coordinate().await?;
         let Some(view) = self.lan_view() else { return Ok(()) };
         let own = &self.settings().node_name;
         for member in view.iter().filter(|member| member.name != *own) {
@@ -100,7 +101,7 @@ impl Agent {
         // Compat: names in the catalog are the same in any case.
         let known: BTreeSet<String> = view.iter().map(|member| member.name.to_lowercase()).collect();
         // Who is registered and no longer remembered was reaped.
-        let state = self.cluster().state();
+        let Some(state) = self.cluster().state() else { return Ok(()) };
         let unknown = |name: &&str| !name.eq_ignore_ascii_case(own) && !known.contains(&name.to_lowercase());
         let missing: Vec<String> = state.members_registered().filter(unknown).map(str::to_owned).collect();
         for name in missing {
@@ -114,7 +115,7 @@ impl Agent {
 
     /// Registers another member if the catalog does not have it as it is.
     async fn register_member(&self, member: &Member, status: &str, output: &str) -> Result<(), server::Error> {
-        let state = self.cluster().state();
+        let Some(state) = self.cluster().state() else { return Ok(()) };
         let address = member.address.ip().to_string();
         let service = consul::server(member).map(|server| {
             service(&ServerIdentity {
@@ -154,7 +155,7 @@ impl Agent {
     }
 
     async fn deregister_member(&self, name: &str) -> Result<(), server::Error> {
-        if self.cluster().state().node_by_name(name).is_none() {
+        if self.cluster().state().is_none_or(|state| state.node_by_name(name).is_none()) {
             return Ok(());
         }
         tracing::info!(target: "agent.server", member = name, "deregistering member");
@@ -181,7 +182,7 @@ impl Agent {
             let Some(coord) = self.own_coordinate(false).await.filter(|coord| *coord != last) else { continue };
             let own =
                 Coordinate { node: settings.node_name.clone(), coord: Some(coord.clone()), ..Coordinate::default() };
-            match self.cluster().update_coordinate(own, &AllowAll) {
+            match self.cluster().update_coordinate(own, &AllowAll).await {
                 Ok(()) => last = coord,
                 Err(error) => tracing::warn!(%error, "the coordinate could not be sent"),
             }
@@ -200,7 +201,7 @@ impl Agent {
             output: "Agent alive and reachable".to_owned(),
             ..HealthCheck::default()
         };
-        let state = self.cluster().state();
+        let Some(state) = self.cluster().state() else { return Ok(()) };
         let is_there = state.node_by_name(&node.node).is_some_and(|known| known.same_content(&node))
             && state.service_on(&node.node, &service.id).is_some_and(|known| known.same_content(&service))
             && state.check_on(&node.node, SERF_HEALTH).is_some_and(|known| known.same_content(&check));
@@ -223,14 +224,15 @@ impl Agent {
     }
 
     /// This node's coordinate. Alone in its pool it is at the origin, which the catalog should say.
-    fn report_coordinate(&self) -> Result<(), server::Error> {
+    async fn report_coordinate(&self) -> Result<(), server::Error> {
         let settings = self.settings();
-        if settings.disable_coordinates || self.cluster().state().has_coordinate(&settings.node_name) {
+        let is_there = |state: Arc<state::State>| state.has_coordinate(&settings.node_name);
+        if settings.disable_coordinates || self.cluster().state().is_none_or(is_there) {
             return Ok(());
         }
         let own =
             Coordinate { node: settings.node_name.clone(), coord: Some(Coord::default()), ..Coordinate::default() };
-        self.cluster().update_coordinate(own, &AllowAll)
+        self.cluster().update_coordinate(own, &AllowAll).await
     }
 }
 

@@ -227,7 +227,7 @@ impl Agent {
     /// A server that leaves hands leadership over first, so that the others go on without an election. The new leader
     /// takes it out of the configuration when gossip says that it has left.
     pub(crate) async fn leave_servers(&self) {
-        let server = self.cluster().server();
+        let Some(server) = self.cluster().server() else { return };
         let mut position = server.position();
         let is_one_of_several = |position: &server::Position| position.leads && position.configuration.voters() > 1;
         if !is_one_of_several(&position.borrow_and_update()) {
@@ -249,7 +249,7 @@ impl Agent {
         loop {
             let report = self.shared.report.load_full();
             // Who has just begun to lead looks at once.
-            if report.is_some() || !self.cluster().server().is_leader() || begin.elapsed() > LOOK {
+            if report.is_some() || !self.cluster().server().is_some_and(Server::is_leader) || begin.elapsed() > LOOK {
                 return report;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -14,6 +14,8 @@ use state::catalog::{CatalogNodeServiceList, NodeQuery};
 use state::health::HealthNodeChecks;
 use tokio::time::Instant;
 
+use server::Registration;
+
 use crate::Agent;
 use crate::local::Step;
 
@@ -41,7 +43,7 @@ pub(crate) async fn run(agent: Agent) {
         let wake = deferred.map_or(full_at, |at| at.min(full_at));
         tokio::select! {
             () = agent.changed() => {}
-            () = restore.touched() => {
+            () = touched(restore.as_ref()) => {
                 // What was written is gone, and what is there now was another time's.
                 restore = agent.cluster().watch_restore();
                 full_at = Instant::now();
@@ -106,4 +108,12 @@ async fn push(agent: &Agent) -> bool {
         }
     }
     all
+}
+
+/// Returns when what is watched is touched; never where nothing is.
+async fn touched(watched: Option<&Registration>) {
+    match watched {
+        Some(watched) => watched.touched().await,
+        None => std::future::pending().await,
+    }
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use wire::duration::GoDuration;
 
 use crate::resolve::Faults;
-use crate::secret::Secret;
 use crate::written::Section;
+use acl::Secret;
 
 /// Compat: output kept of a check that does not say.
 const OUTPUT_MAX_SIZE: i64 = 4096;

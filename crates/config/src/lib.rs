@@ -22,7 +22,6 @@ pub mod host;
 pub mod resolve;
 pub mod runtime;
 pub mod schema;
-pub mod secret;
 pub mod sources;
 mod unbuilt;
 mod validate;
@@ -33,7 +32,6 @@ pub use error::Error;
 pub use flags::Flags;
 pub use host::Host;
 pub use runtime::Runtime;
-pub use secret::Secret;
 pub use sources::Sources;
 
 /// What [`load`] gives: the configuration, and what the user should be told about it.

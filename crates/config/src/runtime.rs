@@ -13,8 +13,8 @@ use wire::duration::GoDuration;
 
 use crate::definition::{CheckDefinition, Locality, ServiceDefinition};
 use crate::host::Cidr;
-use crate::secret::Secret;
 use crate::written::Written;
+use acl::Secret;
 
 #[derive(Debug, Clone)]
 pub struct Runtime {

@@ -98,3 +98,57 @@ fn what_is_no_request_is_a_bad_one() {
         "400 Bad Request: missing required Host header",
     );
 }
+
+/// Reads one answer with a length: its lines but for the date, in order of their text, and its body.
+fn one(stream: &mut TcpStream) -> (Vec<String>, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("a head is text");
+    let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).map(str::to_owned).collect();
+    lines.sort();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).expect("a body");
+    (lines, body)
+}
+
+#[test]
+fn who_has_waited_is_answered_like_others() {
+    let mut stream = TcpStream::connect(agent().http).expect("the agent listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let mut ask = |text: String, count: usize| {
+        stream.write_all(text.as_bytes()).expect("the connection is kept");
+        Vec::from_iter((0..count).map(|_| one(&mut stream)))
+    };
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let key = "/v1/kv/framing/waited";
+    ask(format!("PUT {key} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"), 1);
+    let plain = ask(get(key), 1).remove(0);
+    let index = plain.0.iter().find_map(|line| line.strip_prefix("X-Consul-Index: ")).expect("an index");
+    let waiting = get(&format!("{key}?index={index}&wait=20ms"));
+    let leader = ask(get("/v1/status/leader"), 1).remove(0);
+    for _ in 0..3 {
+        assert_eq!(ask(waiting.clone(), 1), [plain.clone()]);
+        // First lines are still found.
+        let quoted = ask(get("/v1/agent/checks?filter=Status==\"strange\""), 1).remove(0);
+        assert!(quoted.0.contains(&"HTTP/1.1 200 OK".to_owned()), "{quoted:?}");
+    }
+    for _ in 0..3 {
+        let row = [waiting.as_str(), &get("/v1/status/leader"), &waiting].concat();
+        assert_eq!(ask(row, 3), [plain.clone(), leader.clone(), plain.clone()]);
+    }
+    let missing = get(&format!("/v1/kv/framing/nothing?index={}&wait=20ms", 1_u64 << 40));
+    let missed = ask([missing, get("/v1/status/leader")].concat(), 2);
+    assert!(missed[0].0.contains(&"HTTP/1.1 404 Not Found".to_owned()), "{missed:?}");
+    assert_eq!(missed[1], leader);
+    let last = format!("GET {key}?index={index}&wait=20ms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let closing = ask(last, 1).remove(0);
+    assert!(closing.0.contains(&"Connection: close".to_owned()), "{closing:?}");
+    assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
+    let old = format!("GET {key}?index={index}&wait=20ms HTTP/1.0\r\n\r\n");
+    says(old.as_bytes(), "HTTP/1.0 200 OK\r\n", &String::from_utf8_lossy(&plain.1));
+}

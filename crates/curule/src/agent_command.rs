@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use acl::{AllowAll, Authorizer};
 use agent::logbook::Logbook;
 use agent::telemetry::{Members, StateUsage, Telemetry, record_usage};
-use agent::{Agent, Cluster, ServerIdentity};
+use agent::{Agent, Cluster, Methods, ServerIdentity};
 use api::{Api, Hooks};
 use arc_swap::ArcSwap;
 use config::go_flags::FlagError;
@@ -17,7 +17,7 @@ use config::runtime::{Listen, Runtime};
 use config::{Flags, debug_config};
 use parking_lot::Mutex;
 use server::Server;
-use tokio::io::AsyncReadExt;
+use server::rpc::Dispatcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -144,13 +144,16 @@ async fn start(
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("Failed to start Consul server: {error}"))?;
-    let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime));
+    let far = settings::far(&runtime);
+    let cluster = Cluster::local(server.clone(), settings::coordinates(&runtime), far.clone());
     let agent = Agent::start(settings::agent(&runtime, &node_id), cluster.clone());
+    let rpc_stop = CancellationToken::new();
+    let dispatcher = Dispatcher { server: server.clone(), far, agent: Arc::new(Methods(agent.clone())) };
+    let listening = listen_for_calls(dispatcher, &runtime, rpc_stop.clone()).await?;
     let identity = ServerIdentity { port: runtime.ports.server, version: COMPATIBLE_VERSION.to_owned() };
     if server.is_leader() {
         agent.register_server(&identity).await.map_err(|error| error.to_string())?;
     }
-    listen_for_servers(&server, runtime.addresses.rpc_bind).await?;
     agent.enter_pools(settings::gossip(&runtime, &node_id)).await?;
     tokio::spawn(agent.clone().keep_members_registered(identity));
     let expect = usize::try_from(runtime.bootstrap_expect).unwrap_or(0);
@@ -251,6 +254,8 @@ async fn start(
         let _ = listener.await;
     }
     agent.stop();
+    rpc_stop.cancel();
+    let _ = listening.await;
     server.shutdown().await;
     drop(pid_file);
     tracing::info!(target: "agent", "shutdown complete");
@@ -258,28 +263,19 @@ async fn start(
     Ok(u8::from(!graceful))
 }
 
-/// Takes in what other servers say.
-async fn listen_for_servers(server: &Server, address: std::net::SocketAddr) -> Result<(), String> {
+/// Opens the RPC port to clients and other servers.
+async fn listen_for_calls(
+    dispatcher: Dispatcher,
+    runtime: &Runtime,
+    stop: CancellationToken,
+) -> Result<tokio::task::JoinHandle<()>, String> {
+    let address = runtime.addresses.rpc_bind;
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .map_err(|error| cannot_listen("tcp", &Listen::Socket(address), &error))
         .map_err(|error| format!("Failed to start Consul server: Failed to start RPC layer: {error}"))?;
-    let server = server.clone();
-    tokio::spawn(async move {
-        loop {
-            let Ok((mut stream, peer)) = listener.accept().await else { continue };
-            let server = server.clone();
-            tokio::spawn(async move {
-                let first = tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await;
-                if matches!(first, Ok(Ok(server::RAFT)))
-                    && let Err(error) = server.receive_raft(stream).await
-                {
-                    tracing::debug!(target: "agent.server.raft", %peer, %error, "a connection of raft ended");
-                }
-            });
-        }
-    });
-    Ok(())
+    let limits = settings::rpc_limits(runtime);
+    Ok(tokio::spawn(net::rpc::serve(listener, Arc::new(dispatcher), limits, stop)))
 }
 
 fn hooks(shown: &Arc<Mutex<Runtime>>, node_id: &str, orders: &mpsc::Sender<Order>) -> Hooks {

@@ -13,6 +13,8 @@ use config::runtime::{Gossip, Join, RecursorStrategy, Runtime, UnixSockets};
 use gossip::memberlist;
 use gossip::serf::consul::{self, AgentTags, PoolKind, ServerTags};
 use http::header::{HeaderName, HeaderValue};
+use net::rpc::{Pool, PoolLimits};
+use server::rpc::Far;
 use state::Limits;
 use state::catalog::Locality;
 use wire::duration::GoDuration;
@@ -48,6 +50,26 @@ fn limits(runtime: &Runtime) -> Limits {
     match runtime.session_ttl_min.nanos() {
         0 => Limits::default(),
         session_ttl_min_ns => Limits { session_ttl_min_ns },
+    }
+}
+
+/// How other servers are called.
+pub fn far(runtime: &Runtime) -> Far {
+    let limits = PoolLimits { source: Some(runtime.addresses.bind), ..PoolLimits::default() };
+    let limits = if runtime.addresses.bind.is_unspecified() { PoolLimits::default() } else { limits };
+    Far {
+        pool: Pool::new(limits),
+        datacenter: runtime.datacenter.as_str().into(),
+        hold: runtime.performance.rpc_hold_timeout.to_std(),
+    }
+}
+
+/// Bounds of the RPC port.
+pub fn rpc_limits(runtime: &Runtime) -> net::rpc::Limits {
+    net::rpc::Limits {
+        handshake_timeout: runtime.limits.rpc_handshake_timeout.to_std(),
+        connections_per_client: usize::try_from(runtime.limits.rpc_max_conns_per_client).unwrap_or(0),
+        ..net::rpc::Limits::default()
     }
 }
 

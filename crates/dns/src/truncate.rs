@@ -45,7 +45,8 @@ pub(crate) fn write(
     if cut_by_count && transport == Transport::Udp {
         reply.additional = for_targets(&reply.answer, &reply.additional);
     }
-    if fit.excess(&reply, reply.sections()) > 0 {
+    let fits = fit.excess(&reply, reply.sections()) == 0;
+    if !fits {
         fit.shorten(&mut reply);
     }
     let cut = match transport {
@@ -54,7 +55,10 @@ pub(crate) fn write(
         Transport::Tcp => reply.answer.len() < all.min(fit.bounds.answers),
     };
     reply.truncated = cut && settings.enable_truncate;
-    reply.write(request, compress, fit.octets);
+    // The trial is the reply where nothing is different.
+    if !fits || reply.truncated || fit.bounds.compress != compress {
+        reply.write(request, compress, fit.octets);
+    }
 }
 
 struct Bounds {

@@ -7,6 +7,7 @@
 //! Always true: a target depends on its input alone; it opens nothing and starts nothing.
 
 mod bodies;
+mod calls;
 mod commands;
 mod configuration;
 mod membership;
@@ -14,6 +15,7 @@ mod names;
 mod texts;
 mod world;
 
+pub use calls::call_seeds;
 pub use commands::command_seeds;
 
 /// A target: the name of its file in `fuzz/fuzz_targets` and of its seeds' directory.
@@ -24,7 +26,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "config_files", run: config_files },
     Target { name: "dns_packets", run: dns_packets },
     Target { name: "filters", run: filters },
@@ -38,10 +40,12 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "json_bodies", run: json_bodies },
     Target { name: "log_entries", run: log_entries },
     Target { name: "msgpack_values", run: msgpack_values },
+    Target { name: "rpc_connections", run: rpc_connections },
     Target { name: "snapshot_archives", run: snapshot_archives },
 ];
 
 pub use bodies::json_bodies;
+pub use calls::rpc_connections;
 pub use commands::{log_entries, msgpack_values, snapshot_archives};
 pub use configuration::{config_files, hcl_texts};
 pub use membership::{

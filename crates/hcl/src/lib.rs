@@ -13,6 +13,7 @@
 pub mod json;
 mod literal;
 mod native;
+pub mod print;
 mod scan;
 pub mod tree;
 

@@ -25,6 +25,8 @@ pub(crate) enum TokenKind {
     Assign,
     Add,
     Sub,
+    /// Only [`Scanner::scan_all`] gives it.
+    Comment,
 }
 
 impl TokenKind {
@@ -48,6 +50,7 @@ impl TokenKind {
             TokenKind::Assign => "ASSIGN",
             TokenKind::Add => "ADD",
             TokenKind::Sub => "SUB",
+            TokenKind::Comment => "COMMENT",
         }
     }
 }
@@ -57,6 +60,8 @@ pub(crate) struct Token<'a> {
     pub(crate) kind: TokenKind,
     pub(crate) position: Position,
     pub(crate) text: &'a str,
+    /// Bytes of the text before it.
+    pub(crate) offset: usize,
 }
 
 pub(crate) struct Scanner<'a> {
@@ -78,26 +83,34 @@ impl<'a> Scanner<'a> {
         self.fault.take()
     }
 
+    /// The next token that is no comment.
     pub(crate) fn scan(&mut self) -> Token<'a> {
         loop {
-            self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
-            let start = self.offset;
-            let position = self.here;
-            let Some(c) = self.take() else {
-                return Token { kind: TokenKind::Eof, position, text: "" };
-            };
-            let kind = match c {
-                '#' | '/' => {
-                    self.skip_comment(c);
-                    continue;
-                }
-                _ => self.token(c),
-            };
-            let text = &self.text[start..self.offset];
-            let kind =
-                if kind == TokenKind::Ident && matches!(text, "true" | "false") { TokenKind::Bool } else { kind };
-            return Token { kind, position, text };
+            let token = self.scan_all();
+            if token.kind != TokenKind::Comment {
+                return token;
+            }
         }
+    }
+
+    /// The next token, comments included.
+    pub(crate) fn scan_all(&mut self) -> Token<'a> {
+        self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+        let offset = self.offset;
+        let position = self.here;
+        let Some(c) = self.take() else {
+            return Token { kind: TokenKind::Eof, position, text: "", offset };
+        };
+        let kind = match c {
+            '#' | '/' => {
+                self.skip_comment(c);
+                TokenKind::Comment
+            }
+            _ => self.token(c),
+        };
+        let text = &self.text[offset..self.offset];
+        let kind = if kind == TokenKind::Ident && matches!(text, "true" | "false") { TokenKind::Bool } else { kind };
+        Token { kind, position, text, offset }
     }
 
     fn token(&mut self, first: char) -> TokenKind {

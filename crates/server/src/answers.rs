@@ -4,7 +4,9 @@
 //! stays below its bound in bytes, and what is touched goes soon.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -18,6 +20,9 @@ pub const BYTES_MAX: usize = 32 << 20;
 const ENTRY_OVERHEAD: usize = 512;
 /// So many touched answers may lie around before they are cleared away, or a quarter of all.
 const DEAD_MAX: usize = 32;
+
+/// So many questions are remembered for a while without their answers. Power of two.
+const ASKED_MAX: usize = 1024;
 
 /// An answer as it goes out.
 #[derive(Debug, Clone)]
@@ -48,12 +53,26 @@ pub struct AnswerCache {
     registry: Arc<Registry>,
     kept: RwLock<Answers>,
     bytes_max: usize,
+    /// Hashes of questions, each in the place that it names; a later one takes the place over.
+    asked: Box<[AtomicU64]>,
+    hashing: RandomState,
 }
 
 impl AnswerCache {
     #[must_use]
     pub fn new(registry: Arc<Registry>, bytes_max: usize) -> Self {
-        AnswerCache { registry, kept: RwLock::default(), bytes_max }
+        let asked = std::iter::repeat_with(AtomicU64::default).take(ASKED_MAX).collect();
+        AnswerCache { registry, kept: RwLock::default(), bytes_max, asked, hashing: RandomState::new() }
+    }
+
+    /// Whether this question was asked lately: an answer that nobody asks for again is not worth keeping. May be wrong
+    /// either way.
+    #[must_use]
+    pub fn was_asked(&self, key: &str) -> bool {
+        let hash = self.hashing.hash_one(key);
+        let place = &self.asked[hash as usize & (ASKED_MAX - 1)];
+        // Most questions that are asked again find themselves: nothing is written that others read.
+        place.load(Ordering::Relaxed) == hash || place.swap(hash, Ordering::Relaxed) == hash
     }
 
     /// The answer to this question, if it is kept and nothing of it was touched since.
@@ -156,6 +175,17 @@ mod tests {
         assert!(cache.get("nodes").is_none(), "touched between evaluation and now");
         cache.put("nodes", &seen, &state(3), encoded(10));
         assert!(cache.get("nodes").is_some());
+    }
+
+    #[test]
+    fn the_second_time_is_noticed() {
+        let cache = AnswerCache::new(Arc::new(Registry::default()), 1 << 20);
+        for key in ["a", "b"] {
+            assert!(!cache.was_asked(key));
+            assert!(cache.was_asked(key));
+        }
+        let asked: Vec<_> = (0..100_000).map(|at| at.to_string()).filter(|key| cache.was_asked(key)).collect();
+        assert!(asked.is_empty(), "{asked:?}");
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub enum Error {
     TimedOut,
     /// Leadership was lost after the write was handed in: it may or may not happen.
     LeadershipLost,
+    /// Another server has refused; its words.
+    Remote(String),
+    /// Another server cannot be reached: nothing was done.
+    Unreachable(String),
+    /// The connection broke before the answer came: it may be done, or not.
+    Interrupted(String),
     /// What a server said on a connection is nothing that this one takes in.
     Connection(String),
     /// The archive cannot be restored; nothing was changed.
@@ -37,6 +43,9 @@ impl fmt::Display for Error {
             Error::Busy => f.write_str("rate limit exceeded, try again later"),
             Error::TimedOut => f.write_str("raft apply failed: timed out enqueuing operation"),
             Error::LeadershipLost => f.write_str("leadership lost while committing log"),
+            // Compat: in the reference's words, which say that another server was asked.
+            Error::Remote(text) => write!(f, "rpc error making call: {text}"),
+            Error::Unreachable(reason) | Error::Interrupted(reason) => f.write_str(reason),
             Error::Connection(reason) | Error::BadArchive(reason) | Error::CannotStart(reason) => f.write_str(reason),
         }
     }

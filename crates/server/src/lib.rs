@@ -14,6 +14,7 @@ mod error;
 mod founding;
 mod probe;
 mod read;
+pub mod rpc;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -169,6 +170,8 @@ pub(crate) struct Shared {
     heard: AtomicU64,
     registry: Arc<Registry>,
     answers: AnswerCache,
+    /// Counts reads; held, since finding a metric by name costs more than counting.
+    queries: metrics::Counter,
     queued_bytes: Arc<AtomicUsize>,
     /// Joined at shutdown.
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -331,6 +334,7 @@ impl Server {
             position: changing::Sender::new(Arc::new(turn::position(&replica))),
             heard: AtomicU64::new(0),
             answers: AnswerCache::new(Arc::clone(&registry), answers::BYTES_MAX),
+            queries: metrics::counter!("consul.rpc.query"),
             registry,
             queued_bytes,
             thread: Mutex::new(None),
@@ -384,6 +388,24 @@ impl Server {
         self.shared.position.subscribe()
     }
 
+    /// Whether the cluster has other servers.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.shared.position.borrow().configuration.peers.len() != 1
+    }
+
+    /// This server's node id.
+    #[must_use]
+    pub fn node_id(&self) -> &str {
+        &self.shared.config.node_id
+    }
+
+    /// Where a server takes RPCs: as gossip has it, else as the configuration has it.
+    #[must_use]
+    pub fn address_of(&self, peer: &Peer) -> String {
+        self.reception.acquaintances.address(number_of(&peer.id)).unwrap_or_else(|| peer.address.clone())
+    }
+
     /// The leader, if one is known.
     #[must_use]
     pub fn leader(&self) -> Option<Peer> {
@@ -393,7 +415,7 @@ impl Server {
     /// The leader's RPC address, if there is a leader.
     #[must_use]
     pub fn leader_address(&self) -> Option<String> {
-        self.leader().map(|peer| peer.address)
+        self.leader().map(|peer| self.address_of(&peer))
     }
 
     /// How long the leader was not heard of.
@@ -567,8 +589,7 @@ impl Server {
         let read = tokio::task::spawn_blocking(move || replica::restore::read(&bytes, limits)).await;
         let read = read.map_err(|error| Error::BadArchive(error.to_string()))?;
         let (state, index) = read.map_err(Error::BadArchive)?;
-        let is_alone = self.shared.position.borrow().configuration.peers.len() == 1;
-        if !is_alone {
+        if self.has_peers() {
             drop(state);
             return self.restore_through_the_log(&archive).await;
         }

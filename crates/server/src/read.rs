@@ -47,6 +47,9 @@ impl ReadOptions {
     /// Bounds a wait and adds the jitter.
     pub fn blocking(index: Index, wait: Option<Duration>, mode: ReadMode, dice: &mut impl Rng) -> Self {
         let wait = wait.filter(|wait| !wait.is_zero()).unwrap_or(WAIT_DEFAULT).min(WAIT_MAX);
+        if index.is_zero() {
+            return ReadOptions { min_index: index, wait, mode };
+        }
         let jitter = wait / JITTER_PART;
         let jitter = jitter.mul_f64(dice.random::<f64>());
         ReadOptions { min_index: index, wait: wait + jitter, mode }
@@ -78,6 +81,8 @@ pub enum SharedAnswer<A> {
     Kept(Encoded),
     /// A new answer, which may be kept: see [`crate::AnswerCache::put`].
     Fresh { answer: Answer<A>, seen: Seen, state: Arc<State> },
+    /// Another server's answer; nobody here knows when it ends to be true.
+    Far(Answer<A>),
 }
 
 /// Why a blocked read goes on.
@@ -106,7 +111,9 @@ impl Server {
                 *seen = noted;
                 Ok((answer, state))
             }
-            SharedAnswer::Kept(_) => unreachable!("a kept answer is given for a key only"),
+            SharedAnswer::Kept(_) | SharedAnswer::Far(_) => {
+                unreachable!("a kept answer is given for a key only, and this server asks no other")
+            }
         }
     }
 
@@ -119,8 +126,9 @@ impl Server {
         may: &Arc<dyn Authorizer>,
         key: Option<&str>,
     ) -> Result<SharedAnswer<Q::Answer>, Error> {
-        metrics::counter!("consul.rpc.query").increment(1);
-        let deadline = Instant::now() + options.wait;
+        self.shared.queries.increment(1);
+        // Nobody who is answered at once asks what time it is.
+        let deadline = (!options.min_index.is_zero()).then(|| Instant::now() + options.wait);
         let mut awake = Awake::First;
         loop {
             let is_proven = self.prove(options.mode).await?;
@@ -154,6 +162,7 @@ impl Server {
                 // What was touched after this state was published is remembered, and wakes at once.
                 self.watch(&seen, &state)
             };
+            let deadline = deadline.expect("who has seen no index is answered at once");
             awake = match tokio::time::timeout_at(deadline, registration.touched()).await {
                 Err(_) => Awake::TimeIsUp,
                 Ok(()) if registration.signal().is_replaced() => Awake::Replaced,

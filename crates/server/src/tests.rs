@@ -247,6 +247,7 @@ async fn equal_questions_share_an_answer_until_it_is_touched() {
                 server.answers().put("kv/a", &seen, &state, encoded);
                 (false, answer.meta.index)
             }
+            SharedAnswer::Far(answer) => panic!("nobody else was asked: {:?}", answer.meta),
         }
     };
     let (kept, index) = ask(Index(0)).await;

@@ -117,7 +117,7 @@ impl Acquaintances {
         }
     }
 
-    fn address(&self, number: u64) -> Option<String> {
+    pub fn address(&self, number: u64) -> Option<String> {
         self.0.lock().get(&number).cloned()
     }
 }

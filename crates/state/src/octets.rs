@@ -23,9 +23,8 @@ impl Serialize for Octets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.is_empty() {
             serializer.serialize_none()
-        } else if serializer.is_human_readable() {
-            serializer.serialize_str(&STANDARD.encode(&self.0))
         } else {
+            // JSON is written by `wire::json`, which spells bytes in base64: text would be searched for what to escape.
             serializer.serialize_bytes(&self.0)
         }
     }

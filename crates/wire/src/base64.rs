@@ -30,6 +30,12 @@ pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Encodes into the beginning of `out`, which has room for it.
+pub(crate) fn encode_into<'o>(bytes: &[u8], out: &'o mut [u8]) -> &'o [u8] {
+    let length = STANDARD.encode_slice(bytes, out).expect("there is room");
+    &out[..length]
+}
+
 pub fn decode(text: &[u8]) -> Result<Vec<u8>, CorruptInput> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let mut at = 0;

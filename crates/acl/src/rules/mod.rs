@@ -230,6 +230,23 @@ impl Rules {
     }
 }
 
+/// Rules of the legacy dialect in the current one: what spoke of prefixes without saying so says so. Layout and comments
+/// are the reference's (1.4 to 1.10; later versions have no such thing).
+pub fn translate(text: &str) -> Result<String, BadRules> {
+    let renamed = hcl::print::renamed(text, |key| match key {
+        "policy" => Some("policy"),
+        "agent" => Some("agent_prefix"),
+        "key" => Some("key_prefix"),
+        "node" => Some("node_prefix"),
+        "query" => Some("query_prefix"),
+        "service" => Some("service_prefix"),
+        "session" => Some("session_prefix"),
+        "event" => Some("event_prefix"),
+        _ => None,
+    });
+    renamed.map_err(|error| BadRules(format!("Failed to parse rules: {error}")))
+}
+
 fn unreadable(error: hcl::Error) -> BadRules {
     BadRules(format!("Failed to parse ACL rules: {error}"))
 }

@@ -133,6 +133,6 @@ async fn update(api: &Api, req: &mut Request, asker: &Asker) -> Result<Reply, Fa
     let sent: Update =
         decode::strict(&body).map_err(|error| Failure::bad_request(format!("Request decode failed: {error}")))?;
     let coordinate = Coordinate { node: sent.node, segment: sent.segment, coord: sent.coord };
-    api.cluster.update_coordinate(coordinate, &*asker.may)?;
+    api.cluster.update_coordinate(coordinate, &*asker.may).await?;
     Ok(Reply::empty())
 }

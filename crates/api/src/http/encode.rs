@@ -1,6 +1,8 @@
 //! The last step: JSON indentation, compression, and the answers that no handler gives.
 
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -8,14 +10,47 @@ use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Frame;
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, SizeHint};
 
 use super::{Body, Failure, JSON, PLAIN, Reply};
 use crate::Api;
 
 /// An answer as hyper sends it.
-pub type Wire = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
+pub type Wire = Response<Contents>;
+
+/// The body of an answer. What is known as a whole is not boxed.
+pub enum Contents {
+    Whole(Bytes),
+    Stream(UnsyncBoxBody<Bytes, std::io::Error>),
+}
+
+impl http_body::Body for Contents {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.get_mut() {
+            Contents::Whole(whole) if whole.is_empty() => Poll::Ready(None),
+            Contents::Whole(whole) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(whole))))),
+            Contents::Stream(stream) => Pin::new(stream).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Contents::Whole(whole) => whole.is_empty(),
+            Contents::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Contents::Whole(whole) => SizeHint::with_exact(whole.len() as u64),
+            Contents::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
 
 /// Smaller bodies are not worth compressing (the reference's gzip handler uses the same size).
 const GZIP_MIN: usize = 1400;
@@ -45,7 +80,7 @@ pub fn finish(api: &Api, reply: Reply, pretty: bool, is_gzip: bool) -> Wire {
             let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
                 receiver.recv().await.map(|chunk| (chunk.map(Frame::data), receiver))
             });
-            StreamBody::new(frames.fuse()).boxed_unsync()
+            Contents::Stream(StreamBody::new(frames.fuse()).boxed_unsync())
         }
     };
     build(status, headers, body)
@@ -188,11 +223,11 @@ fn gzip(bytes: &[u8]) -> Bytes {
     encoder.finish().expect("writing to memory does not fail").into()
 }
 
-fn full(bytes: Bytes) -> UnsyncBoxBody<Bytes, std::io::Error> {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+fn full(bytes: Bytes) -> Contents {
+    Contents::Whole(bytes)
 }
 
-fn build(status: StatusCode, headers: HeaderMap, body: UnsyncBoxBody<Bytes, std::io::Error>) -> Wire {
+fn build(status: StatusCode, headers: HeaderMap, body: Contents) -> Wire {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

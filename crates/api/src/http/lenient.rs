@@ -56,6 +56,11 @@ impl<S> Lenient<S> {
         Lenient { stream, place: Place::FirstLine, length, pending: Vec::new(), taken: 0 }
     }
 
+    /// Whether everything that has arrived was read.
+    pub(super) fn is_read(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Lets `bytes` be read before all others, as they are.
     pub(super) fn rewind(&mut self, mut bytes: Vec<u8>) {
         bytes.extend_from_slice(&self.pending[self.taken..]);

@@ -7,9 +7,11 @@
 pub mod decode;
 mod encode;
 mod failure;
+mod head_timer;
 mod lenient;
 mod options;
 mod path;
+mod plain;
 mod read;
 mod reply;
 mod request;
@@ -52,7 +54,12 @@ pub async fn answer(
     if let Some(text) = malformed(&head) {
         return encode::malformed(text);
     }
-    let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
+    let path = match head.uri.path() {
+        escaped if path::is_escaped(escaped) => {
+            percent_encoding::percent_decode_str(escaped).decode_utf8_lossy().into_owned()
+        }
+        plain => plain.to_owned(),
+    };
     if api.settings.printable_paths_only && !is_printable(&path) {
         return encode::bare(StatusCode::BAD_REQUEST);
     }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
+use server::rpc::Carried;
 use server::{Answer, Encoded, ReadMode, SharedAnswer};
-use state::Query;
 
 use super::{Asker, Failure, Options, Reply, Request, datacenter};
 use crate::Api;
@@ -31,7 +31,7 @@ impl Answered {
 /// Reads and renders. `key` names the answer for the encode-once cache: it must tell apart everything that
 /// `render` depends on besides the query itself; `None` when the answer is not the same for all who ask
 /// (shuffled, sorted by who asks).
-pub async fn serve_query<Q: Query>(
+pub async fn serve_query<Q: Carried>(
     api: &Api,
     req: &Request,
     asker: &Asker,
@@ -44,7 +44,7 @@ pub async fn serve_query<Q: Query>(
     // Only answers that are the same for everybody are shared.
     let key = key.filter(|_| asker.may.allows_everything());
     let read = api.cluster.read_shared(query, &options.read, &asker.may, key).await;
-    let (answer, seen, state) = match read.map_err(|error| failed(req, error.into()))? {
+    let (answer, seen_in) = match read.map_err(|error| failed(req, error.into()))? {
         SharedAnswer::Kept(encoded) => {
             let mut reply = Reply::encoded(encoded.body);
             let meta = api.cluster.meta(encoded.index, options.read.mode);
@@ -52,14 +52,15 @@ pub async fn serve_query<Q: Query>(
             cache_headers(&mut reply.headers, req, options, true);
             return Ok(reply);
         }
-        SharedAnswer::Fresh { answer, seen, state } => (answer, seen, state),
+        SharedAnswer::Fresh { answer, seen, state } => (answer, Some((seen, state))),
+        SharedAnswer::Far(answer) => (answer, None),
     };
     let Answer { answer, meta } = answer;
     let mut reply = match render(answer)? {
         Answered::Json(body) => {
-            if let Some(key) = key {
+            if let (Some(key), Some((seen, state)), Some(answers)) = (key, &seen_in, api.cluster.answers()) {
                 let encoded = Encoded { body: body.clone(), index: meta.index };
-                api.cluster.answers().put(key, &seen, &state, encoded);
+                answers.put(key, seen, state, encoded);
             }
             Reply::encoded(body)
         }

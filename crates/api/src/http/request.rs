@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
+use http::header::HeaderName;
 use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -65,8 +66,12 @@ impl Request {
         let method = head.method;
         let raw_query = head.uri.query().unwrap_or("").to_owned();
         let query = parse_query(&raw_query)?;
-        let headers =
-            LOOKED_AT.iter().filter_map(|name| Some((*name, head.headers.get(*name)?.to_str().ok()?.into()))).collect();
+        let known = |name: &HeaderName| LOOKED_AT.iter().find(|known| name == **known);
+        let headers = head.headers.keys().filter_map(|name| {
+            let known = known(name)?;
+            Some((*known, head.headers.get(name)?.to_str().ok()?.into()))
+        });
+        let headers = headers.collect();
         Ok(Request { method, path, raw_query, query, headers, remote, body: Mutex::new(Some(body)) })
     }
 
@@ -80,6 +85,12 @@ impl Request {
     #[must_use]
     pub fn filled(&self, name: &str) -> Option<&str> {
         self.param(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether there are any parameters.
+    #[must_use]
+    pub fn has_params(&self) -> bool {
+        !self.query.is_empty()
     }
 
     /// Whether the parameter is there at all, whatever its value.

@@ -101,7 +101,10 @@ fn label(pattern: &str) -> String {
 /// All routes, found by path: an exact pattern wins, else the longest prefix.
 pub struct Routes {
     exact: HashMap<&'static str, Measured>,
-    prefixes: Vec<Measured>,
+    /// By pattern less the slash at its end.
+    prefixes: HashMap<&'static str, Measured>,
+    /// Of the longest of them.
+    prefix_bytes_max: usize,
 }
 
 impl Routes {
@@ -109,29 +112,36 @@ impl Routes {
     #[must_use]
     pub fn new(routes: Vec<Route>) -> Self {
         let measured = routes.into_iter().map(|route| Measured { route, timings: Timings::default() });
-        let (mut prefixes, exact): (Vec<_>, Vec<_>) = measured.partition(|known| known.route.pattern.ends_with('/'));
-        prefixes.sort_by_key(|known| std::cmp::Reverse(known.route.pattern.len()));
-        let count = exact.len();
-        let exact: HashMap<_, _> = exact.into_iter().map(|known| (known.route.pattern, known)).collect();
-        assert_eq!(count, exact.len(), "two routes share a pattern");
-        Routes { exact, prefixes }
+        let (mut exact, mut prefixes) = (HashMap::new(), HashMap::new());
+        for known in measured {
+            let pattern = known.route.pattern;
+            let displaced = match pattern.strip_suffix('/') {
+                Some(prefix) => prefixes.insert(prefix, known),
+                None => exact.insert(pattern, known),
+            };
+            assert!(displaced.is_none(), "two routes share the pattern {pattern}");
+        }
+        let prefix_bytes_max = prefixes.keys().map(|prefix| prefix.len()).max().unwrap_or(0);
+        Routes { exact, prefixes, prefix_bytes_max }
     }
 
     /// The route of a canonical path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Measured> {
-        self.exact.get(path).or_else(|| self.prefixes.iter().find(|known| path.starts_with(known.route.pattern)))
+        self.exact.get(path).or_else(|| {
+            let slashes = path.bytes().enumerate().take(self.prefix_bytes_max + 1).filter(|(_, byte)| *byte == b'/');
+            slashes.rev().find_map(|(at, _)| self.prefixes.get(&path[..at]))
+        })
     }
 
     /// Whether `path` is a route only with a slash behind it (answered with a redirect).
     #[must_use]
     pub fn lacks_slash(&self, path: &str) -> bool {
-        !self.exact.contains_key(path)
-            && self.prefixes.iter().any(|known| known.route.pattern.strip_suffix('/') == Some(path))
+        self.prefixes.contains_key(path) && !self.exact.contains_key(path)
     }
 
     /// Every route, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.exact.values().chain(&self.prefixes).map(|known| &known.route)
+        self.exact.values().chain(self.prefixes.values()).map(|known| &known.route)
     }
 }

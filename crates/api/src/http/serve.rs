@@ -12,18 +12,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
+use super::head_timer::HeadTimer;
 use super::lenient::{BodyLength, Lenient};
 use super::socket::Socket;
-use super::{Wire, answer};
+use super::{Wire, answer, plain};
 use crate::Api;
 
 /// A client must have sent its request head within this time, and the next one on a kept connection too.
@@ -217,6 +218,10 @@ struct Parked {
     answering: Answering,
     /// A head that makes the library frame the answer as the client expects it.
     head: Vec<u8>,
+    /// The answer is framed as all others are.
+    is_plain: bool,
+    /// What the client sent behind the request.
+    behind: Vec<u8>,
 }
 
 /// What a connection's phases share.
@@ -228,7 +233,8 @@ struct Client {
 }
 
 /// Serves one connection. The HTTP library holds two buffers of 8 KiB for each, so while a query waits the library
-/// is sent away: its connection is taken apart, and put together again around the answer.
+/// is sent away: its connection is taken apart. An answer that needs nothing of the library is written without it, and
+/// the library comes back with the next request; otherwise it is put together again around the answer.
 async fn connection(api: Arc<Api>, socket: Socket, remote: Option<SocketAddr>, mut stop: watch::Receiver<bool>) {
     let length = BodyLength::default();
     let mut stream = Lenient::new(socket.clone(), length.clone());
@@ -236,16 +242,58 @@ async fn connection(api: Arc<Api>, socket: Socket, remote: Option<SocketAddr>, m
     let mut ready = None;
     // Boxed, so that a waiting connection does not keep room for a busy one.
     while let Some((parked, back)) = Box::pin(speak(&client, stream, ready.take(), &mut stop)).await {
-        let Parked { answering, head } = parked;
-        ready = tokio::select! {
+        let Parked { answering, mut head, is_plain, behind } = parked;
+        let wire = tokio::select! {
             biased;
-            wire = answering => Some(wire),
+            wire = answering => wire,
             () = client.socket.closed() => return,
             () = stopped(&mut stop) => return,
         };
         stream = back;
-        stream.rewind(head);
+        // Whoever stops says so in the answer.
+        if is_plain
+            && !*stop.borrow()
+            && let Some((head, body)) = plain::written(&wire)
+        {
+            if deliver(client.socket.clone(), head, body).await.is_err() {
+                return;
+            }
+            drop(wire);
+            if behind.is_empty() && stream.is_read() && !goes_on(&client.socket, &mut stop).await {
+                return;
+            }
+            stream.rewind(behind);
+        } else {
+            head.extend_from_slice(&behind);
+            stream.rewind(head);
+            ready = Some(wire);
+        }
     }
+}
+
+/// Bodies up to this length go out together with their heads.
+const TOGETHER_BYTES: usize = 16 << 10;
+
+async fn deliver(mut socket: Socket, mut head: Vec<u8>, body: &[u8]) -> io::Result<()> {
+    let (with_head, rest) = body.split_at(body.len().min(TOGETHER_BYTES));
+    head.extend_from_slice(with_head);
+    socket.write_all(&head).await?;
+    socket.write_all(rest).await
+}
+
+/// Waits until the client sends something or ends; `false` if it does not within its time, or we stop.
+async fn goes_on(socket: &Socket, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        readable = tokio::time::timeout(HEAD_WAIT, socket.readable()) => matches!(readable, Ok(Ok(()))),
+        () = stopped(stop) => false,
+    }
+}
+
+/// What requests tell the one who speaks.
+struct Talk {
+    parked: Mutex<Option<Parked>>,
+    /// An answer without a known end has begun.
+    streaming: Notify,
 }
 
 /// Speaks HTTP until the connection ends or a request has to wait. `ready` answers the first request.
@@ -255,29 +303,27 @@ async fn speak(
     ready: Option<Wire>,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<(Parked, Lenient<Socket>)> {
-    let ready = Arc::new(Mutex::new(ready));
-    let parked = Arc::new(Mutex::new(None));
-    let streaming = Arc::new(Notify::new());
+    let talk = Arc::new(Talk { parked: Mutex::new(None), streaming: Notify::new() });
     let service = {
-        let (client, parked, streaming) = (Arc::clone(client), Arc::clone(&parked), Arc::clone(&streaming));
+        let (client, talk, ready) = (Arc::clone(client), Arc::clone(&talk), Mutex::new(ready));
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             client.length.set(request.body().size_hint().exact());
             let ready = ready.lock().take();
-            let (client, parked, streaming) = (Arc::clone(&client), Arc::clone(&parked), Arc::clone(&streaming));
+            let (client, talk) = (Arc::clone(&client), Arc::clone(&talk));
             async move {
                 let wire = match ready {
                     Some(wire) => wire,
-                    None => respond(client, request, &parked).await?,
+                    None => respond(client, request, &talk.parked).await?,
                 };
                 if wire.size_hint().exact().is_none() {
-                    streaming.notify_one();
+                    talk.streaming.notify_one();
                 }
                 Ok::<_, Waits>(wire)
             }
         })
     };
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         // Compat: Go writes header names in title case, and some clients compare them so.
         .title_case_headers(true)
         .header_read_timeout(HEAD_WAIT)
@@ -293,13 +339,14 @@ async fn speak(
         }
         // A stream may have nothing to say for long, so that its end would not be noticed by writing.
         () = async {
-            streaming.notified().await;
+            talk.streaming.notified().await;
             client.socket.closed().await;
         } => return None,
     };
-    if let Some(mut parked) = parked.lock().take() {
+    if let Some(mut parked) = talk.parked.lock().take() {
         let parts = connection.into_parts();
-        parked.head.extend_from_slice(&parts.read_buf);
+        // Copied, so that the buffer around it goes.
+        parked.behind = parts.read_buf.to_vec();
         return Some((parked, parts.io.into_inner()));
     }
     if let Err(error) = ended {
@@ -327,17 +374,22 @@ async fn respond(
 ) -> Result<Wire, Waits> {
     let (head, body) = request.into_parts();
     let may_wait = body.is_end_stream() && may_wait(&head);
-    let body = body.map_err(io::Error::other).boxed_unsync();
+    let body = if body.is_end_stream() {
+        // Without contents, boxing allocates nothing.
+        Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
+    } else {
+        body.map_err(io::Error::other).boxed_unsync()
+    };
     if !may_wait {
         return Ok(answer(&client.api, head, body, client.remote).await);
     }
-    let again = head_again(&head);
+    let (again, is_plain) = (head_again(&head), plain::is_plain(&head));
     let mut answering: Answering = Box::pin(async move { answer(&client.api, head, body, client.remote).await });
     let first = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(wire) => Ok(wire),
         Poll::Pending => {
-            *parked.lock() = Some(Parked { answering, head: again });
+            *parked.lock() = Some(Parked { answering, head: again, is_plain, behind: Vec::new() });
             Err(Waits)
         }
     }

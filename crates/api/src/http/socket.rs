@@ -41,6 +41,14 @@ impl Socket {
         }
     }
 
+    /// Returns once there is something to read, or its end.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.readable().await,
+            Socket::Unix(stream) => stream.readable().await,
+        }
+    }
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),
@@ -81,22 +89,39 @@ impl Socket {
     }
 }
 
+/// Parts that are together no longer than this are put together first: writing one piece costs the kernel less.
+const WHOLE_BYTES: usize = 1024;
+
 /// How many bytes wait, up to one; zero at the end.
 fn look(socket: SockRef<'_>) -> io::Result<usize> {
     socket.peek(&mut [MaybeUninit::uninit(); 1])
+}
+
+/// Takes note of a read. Where it left room it has taken everything there was, which is told as if the next read had
+/// been tried: that saves it.
+fn all(read: io::Result<usize>, buf: &ReadBuf<'_>, some: &mut bool) -> io::Result<()> {
+    let read = read?;
+    *some = read > 0;
+    if *some && buf.remaining() > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
+            let mut some = false;
             let read = match &*self {
-                Socket::Tcp(stream) => stream.try_read_buf(buf),
-                Socket::Unix(stream) => stream.try_read_buf(buf),
+                Socket::Tcp(stream) => {
+                    stream.try_io(Interest::READABLE, || all(stream.try_read_buf(buf), buf, &mut some))
+                }
+                Socket::Unix(stream) => {
+                    stream.try_io(Interest::READABLE, || all(stream.try_read_buf(buf), buf, &mut some))
+                }
             };
             match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done.map(|_| ())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !some => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -112,7 +137,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_try(cx, |socket| socket.try_write_vectored(bufs))
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let mut whole = [0; WHOLE_BYTES];
+        let Some(whole) = whole.get_mut(..length) else {
+            return self.poll_try(cx, |socket| socket.try_write_vectored(bufs));
+        };
+        let mut rest = &mut *whole;
+        for buf in bufs {
+            let (room, behind) = std::mem::take(&mut rest).split_at_mut(buf.len());
+            room.copy_from_slice(buf);
+            rest = behind;
+        }
+        self.poll_try(cx, |socket| socket.try_write(whole))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -38,8 +38,12 @@ async fn get(api: &Api, req: &Request, asker: &Asker, key: String) -> Result<Rep
         return Err(Failure::bad_request("Missing key name"));
     }
     let raw = req.has("raw");
-    // A crowd that waits for one key is told the same; a single read is not worth keeping.
-    let shared = (!raw && !options.read.min_index.is_zero()).then(|| format!("kv get {key}"));
+    // A crowd that waits for one key is told the same, and so are those who ask again and again; a single read is not
+    // worth keeping.
+    let question = ["kv get ", &key].concat();
+    let is_wanted =
+        !options.read.min_index.is_zero() || api.cluster.answers().is_some_and(|answers| answers.was_asked(&question));
+    let shared = (!raw && is_wanted).then_some(question);
     serve_query(api, req, asker, &options, &KvGet(KeyQuery { key }), shared.as_deref(), |entry| {
         Ok(match entry {
             None => Answered::Missing,

@@ -26,13 +26,11 @@ pub fn routes() -> Vec<Route> {
 async fn leader(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    Ok(Reply::json(&api.cluster.leader_address().unwrap_or_default()))
+    Ok(Reply::json(&api.cluster.leader_address().await?))
 }
 
 async fn peers(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let servers = api.cluster.raft_configuration();
-    let addresses: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();
-    Ok(Reply::json(&addresses))
+    Ok(Reply::json(&api.cluster.peer_addresses().await?))
 }

@@ -11,7 +11,7 @@ use crate::runtime::{
     Acl, AclTokens, AgentChecks, Autopilot, Dns, Encrypt, Gossip, Http, Join, Joining, Limits, Logging, Performance,
     Raft, RecursorStrategy, Soa, Sync, Telemetry, Ui,
 };
-use crate::secret::Secret;
+use acl::Secret;
 
 /// Largest `performance.raft_multiplier`.
 const MAX_RAFT_MULTIPLIER: i64 = 10;

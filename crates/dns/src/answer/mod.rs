@@ -8,6 +8,7 @@
 mod address;
 mod alias;
 mod authority;
+mod kept;
 mod lookup;
 mod reverse;
 mod service;
@@ -24,6 +25,8 @@ use rand::Rng;
 use state::State;
 
 pub use self::alias::Aliases;
+use self::kept::Deal;
+pub(crate) use self::kept::Kept;
 use crate::message::{self, Reply};
 use crate::name::Starts;
 use crate::record::Record;
@@ -86,6 +89,34 @@ const MAX_DEPTH: u8 = 3;
 
 /// Answers one request into `reply`.
 pub fn answer(context: &Context<'_>, request: &[u8], rng: &mut impl Rng, reply: &mut Vec<u8>) -> Answered {
+    answer_once(context, request, rng, reply, &mut None)
+}
+
+/// The same over UDP, and keeps the reply for those who ask the same if that can be done. `kept` is of this state and
+/// these settings.
+pub(crate) fn answer_and_keep(
+    context: &Context<'_>,
+    request: &[u8],
+    rng: &mut impl Rng,
+    reply: &mut Vec<u8>,
+    kept: &mut Kept,
+) -> Answered {
+    let mut deal = None;
+    let answered = answer_once(context, request, rng, reply, &mut deal);
+    if let Some(deal) = deal.filter(|_| answered.outcome == Outcome::Reply && context.may.allows_everything()) {
+        kept.keep(request, deal);
+    }
+    answered
+}
+
+/// `deal` becomes what those who ask the same can be answered with, if anything.
+fn answer_once(
+    context: &Context<'_>,
+    request: &[u8],
+    rng: &mut impl Rng,
+    reply: &mut Vec<u8>,
+    deal: &mut Option<Deal>,
+) -> Answered {
     let request = match Request::parse(request) {
         Ok(request) => request,
         Err(refusal) => {
@@ -98,9 +129,9 @@ pub fn answer(context: &Context<'_>, request: &[u8], rng: &mut impl Rng, reply: 
     let zone = Zone::of(&request.question.name, settings);
     // A DS record belongs to the zone above.
     let above = recursion_available && request.question.rtype == Rtype::DS;
-    let answerer = Answerer { context, request: &request, rng, wanted: Vec::new(), followed: 0 };
+    let answerer = Answerer { context, request: &request, rng, wanted: Vec::new(), followed: 0, any_order: false };
     match zone {
-        Some(zone) if !above => answerer.within(&zone, reply),
+        Some(zone) if !above => answerer.within(&zone, reply, deal),
         None if !above && reverse::covers(&request.question.name) => answerer.reverse(reply),
         _ => {
             let outcome = if recursion_available {
@@ -180,6 +211,8 @@ struct Answerer<'a, R> {
     wanted: Vec<Name<Bytes>>,
     /// How many aliases were followed for this request.
     followed: usize,
+    /// The answer is one record for each instance, in an order that was drawn.
+    any_order: bool,
 }
 
 /// A question with where its name belongs: the one that was sent, or one that it leads to.
@@ -197,7 +230,7 @@ impl<R: Rng> Answerer<'_, R> {
     }
 
     /// Answers a question about the zone.
-    fn within(mut self, zone: &Zone, octets: &mut Vec<u8>) -> Answered {
+    fn within(mut self, zone: &Zone, octets: &mut Vec<u8>, deal: &mut Option<Deal>) -> Answered {
         let question = &self.request.question;
         let mut reply = Reply::new(Rcode::NOERROR);
         reply.authoritative = true;
@@ -224,8 +257,12 @@ impl<R: Rng> Answerer<'_, R> {
                 }
             }
         }
+        let subject = Subject::Domain(question.rtype);
+        let may_differ = self.any_order && reply.authority.is_empty() && reply.additional.is_empty();
+        let addresses = may_differ.then(|| Deal::addresses(&reply.answer, question)).flatten();
         truncate::write(reply, self.request, self.context.transport, self.context.settings, octets);
+        *deal = addresses.and_then(|addresses| Deal::of(octets, addresses, question, subject));
         let outcome = if self.wanted.is_empty() { Outcome::Reply } else { Outcome::Resolve(self.wanted) };
-        Answered { outcome, subject: Subject::Domain(question.rtype) }
+        Answered { outcome, subject }
     }
 }

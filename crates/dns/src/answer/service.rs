@@ -65,7 +65,10 @@ impl<R: Rng> Answerer<'_, R> {
         let mut instances = known.answer;
         instances.shuffle(self.rng);
         let ttl_s = self.settings().service_ttl.of(&query.0.service_name);
-        self.instances(asked, &instances, ttl_s, found)
+        let result = self.instances(asked, &instances, ttl_s, found);
+        // An address that several instances share is more likely to come early: that order cannot be drawn without them.
+        self.any_order = found.answer.len() == instances.len();
+        result
     }
 
     pub(super) fn query(&mut self, asked: Asked<'_>, id_or_name: &str, found: &mut Found) -> Result<(), Miss> {

@@ -1,7 +1,7 @@
 //! Names and what they answer. The expectations were observed on the reference (1.22) with the same catalog
 //! and the same configuration, but for what a comment says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use domain::base::iana::{Class, Rtype};
 use domain::base::message_builder::AdditionalBuilder;
 use domain::base::opt::UnknownOptData;
 use domain::base::{Message, MessageBuilder, Name};
-use domain::rdata::AllRecordData;
+use domain::rdata::{A, AllRecordData};
 use proptest::prelude::{Strategy, any, prop, proptest};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -20,7 +20,7 @@ use state::health::HealthCheck;
 use state::prepared_query::{DnsOptions, PreparedQuery, PreparedQueryRequest, ServiceQuery};
 use state::{Command, Index, State};
 
-use super::{Aliases, Answered, Context, Outcome, Transport, answer};
+use super::{Aliases, Answered, Context, Kept, Outcome, Transport, answer, answer_and_keep};
 use crate::settings::{ServiceTtls, Settings, domain};
 
 type Text = &'static str;
@@ -622,7 +622,7 @@ fn upstream_resolvers_are_named_but_not_asked() {
     upstream.push((&external, Rtype::A)).unwrap();
     let mut upstream = upstream.answer();
     for last in 1..=7 {
-        upstream.push((&external, Class::IN, 77, domain::rdata::A::from_octets(10, 0, 0, last))).unwrap();
+        upstream.push((&external, Class::IN, 77, A::from_octets(10, 0, 0, last))).unwrap();
     }
     ask.aliases.learn(external, Some(&upstream.finish()));
     let (complete, shown) = outcome(&ask, "ext.service.consul", Rtype::SRV);
@@ -659,6 +659,90 @@ fn what_may_not_be_seen_is_not_there() {
     assert_eq!(see("web.service.consul", Rtype::ANY), [FOUND, "web.service.consul. 30 AAAA 2001:db8::7"]);
 }
 
+/// The addresses of a reply in their order, and the reply without them.
+fn dealt(reply: &[u8]) -> (Vec<[u8; 4]>, Vec<u8>) {
+    let message = Message::from_octets(reply).unwrap();
+    let records = message.answer().unwrap().limit_to::<A>();
+    let addresses: Vec<_> = records.map(|record| record.unwrap().data().addr().octets()).collect();
+    let mut rest = reply.to_vec();
+    for address in &addresses {
+        let at = rest.windows(4).position(|window| window == address).unwrap();
+        rest[at..at + 4].fill(0);
+    }
+    (addresses, rest)
+}
+
+#[test]
+fn a_kept_reply_is_as_one_that_is_made_anew() {
+    let mut ask = Ask::new();
+    let mut rng = StdRng::seed_from_u64(7);
+    for (udp_size, compressed) in
+        [(None, true), (None, false), (Some(600), true), (Some(4096), true), (Some(4096), false)]
+    {
+        (ask.udp_size, ask.settings.disable_compression) = (udp_size, !compressed);
+        let (state, settings) = (Arc::new(ask.state.clone()), Arc::new(ask.settings.clone()));
+        let mut kept = Kept::default();
+        kept.renew(&state, &settings);
+        let (mut request, mut reply) = (ask.request("Crowd.service.consul", Rtype::A), Vec::new());
+        assert_eq!(kept.deal(&request, &mut rng, &mut reply), None);
+        let source = Some(IpAddr::from([127, 0, 0, 1]));
+        let (may, transport, aliases) = (&AllowAll, Transport::Udp, &ask.aliases);
+        let context = Context { state: &state, settings: &settings, may, transport, source, now_s: 1, aliases };
+        let answered = answer_and_keep(&context, &request, &mut rng, &mut reply, &mut kept);
+        let (made, like) = dealt(&reply);
+        let (mut all, mut firsts) = (BTreeSet::new(), BTreeSet::new());
+        for id in 0..2000_u16 {
+            request[..2].copy_from_slice(&id.to_be_bytes());
+            assert_eq!(kept.deal(&request, &mut rng, &mut reply), Some(answered.subject));
+            assert_eq!(reply[..2], request[..2]);
+            reply[..2].copy_from_slice(&like[..2]);
+            let (addresses, rest) = dealt(&reply);
+            assert_eq!(rest, like, "{udp_size:?} {compressed}");
+            assert_eq!(BTreeSet::from_iter(&addresses).len(), made.len(), "each once");
+            firsts.insert(addresses[0]);
+            all.extend(addresses);
+        }
+        // That one of 60 does not come first in 2000 draws has a chance of 10^-13.
+        assert_eq!((all.len(), firsts.len()), (60, 60));
+        kept.renew(&state, &settings);
+        assert!(kept.deal(&request, &mut rng, &mut reply).is_some());
+        // Another state, if only in name.
+        kept.renew(&Arc::new(ask.state.clone()), &settings);
+        assert!(kept.deal(&request, &mut rng, &mut reply).is_none());
+    }
+}
+
+#[test]
+fn what_is_no_deal_is_not_kept() {
+    let mut ask = Ask::new();
+    (ask.udp_size, ask.subnet) = (Some(1232), Some(vec![0, 1, 24, 0, 198, 18, 0]));
+    let with_option = ask.request("crowd.service.consul", Rtype::A);
+    ask.subnet = None;
+    let mut rng = StdRng::seed_from_u64(7);
+    let (state, settings) = (Arc::new(ask.state.clone()), Arc::new(ask.settings.clone()));
+    let mut is_kept_as = |request: &[u8], may: &dyn Authorizer| {
+        let (mut kept, mut reply) = (Kept::default(), Vec::new());
+        kept.renew(&state, &settings);
+        let (transport, aliases, source) = (Transport::Udp, &ask.aliases, Some(IpAddr::from([127, 0, 0, 1])));
+        let context = Context { state: &state, settings: &settings, may, transport, source, now_s: 1, aliases };
+        let answered = answer_and_keep(&context, request, &mut rng, &mut reply, &mut kept);
+        let dealt = kept.deal(request, &mut rng, &mut reply);
+        assert!(dealt.is_none_or(|subject| subject == answered.subject));
+        dealt.is_some()
+    };
+    assert!(!is_kept_as(&with_option, &AllowAll), "seldom the same twice");
+    let mut is_kept = |name: &str, rtype, may: &dyn Authorizer| is_kept_as(&ask.request(name, rtype), may);
+    assert!(is_kept("crowd.service.consul", Rtype::A, &AllowAll));
+    assert!(is_kept("mix.service.consul", Rtype::AAAA, &AllowAll));
+    assert!(!is_kept("crowd.service.consul", Rtype::A, &Without("one")), "not everybody may see it");
+    assert!(!is_kept("web.service.consul", Rtype::ANY, &AllowAll), "two families");
+    assert!(!is_kept("web.service.consul", Rtype::SRV, &AllowAll));
+    assert!(!is_kept("ext.service.consul", Rtype::A, &AllowAll), "an alias");
+    assert!(!is_kept("loop.service.consul", Rtype::A, &AllowAll), "an alias within the zone");
+    assert!(!is_kept("nope.service.consul", Rtype::A, &AllowAll), "the zone's serial number is the time");
+    assert!(!is_kept("pq.query.consul", Rtype::A, &AllowAll), "depends on who asks");
+}
+
 /// Names of labels that mean something here, and of some that mean nothing.
 fn names() -> impl Strategy<Value = Vec<u8>> {
     let words = "web crowd ring loop ext one three pq dc1 dc2 dc peer _tcp _web service node query addr connect \
@@ -682,6 +766,7 @@ fn readable_and_bounded(ask: &Ask, request: &[u8]) {
     if answered.outcome == Outcome::Ignore {
         return;
     }
+    readable_and_alike_when_kept(ask, request, &reply);
     assert_eq!(reply[..2], request[..2]);
     let message = Message::from_octets(&reply[..]).unwrap();
     assert!(message.header().qr());
@@ -691,6 +776,30 @@ fn readable_and_bounded(ask: &Ask, request: &[u8]) {
     let most = usize::from(offered.unwrap_or_default()).max(512);
     // One record may be too long, several may not.
     assert!(message.header_counts().ancount() <= 1 || reply.len() <= most);
+}
+
+/// A reply that is kept is the one that is made, but for the order of its addresses.
+fn readable_and_alike_when_kept(ask: &Ask, request: &[u8], made: &[u8]) {
+    let (state, settings, mut rng) = (Arc::default(), Arc::new(ask.settings.clone()), StdRng::seed_from_u64(8));
+    let (mut kept, mut reply) = (Kept::default(), Vec::new());
+    kept.renew(&state, &settings);
+    let (may, transport, now_s) = (&AllowAll, ask.transport, 1_000_000);
+    let (source, aliases) = (Some(IpAddr::from([127, 0, 0, 1])), &ask.aliases);
+    let context = Context { state: &ask.state, settings: &settings, may, transport, source, now_s, aliases };
+    answer_and_keep(&context, request, &mut rng, &mut reply, &mut kept);
+    assert_eq!(reply.len(), made.len());
+    if kept.deal(request, &mut rng, &mut reply).is_some() {
+        let sorted = |reply: &[u8]| {
+            let mut octets = reply.to_vec();
+            octets.sort_unstable();
+            (reply[..12].to_vec(), octets)
+        };
+        // Those of a crowd are drawn, the few of all others are only in another order.
+        if Message::from_octets(made).unwrap().header_counts().ancount() < 3 {
+            assert_eq!(sorted(&reply), sorted(made));
+        }
+        assert_eq!(reply.len(), made.len());
+    }
 }
 
 proptest! {

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::meter::Meter;
-use crate::answer::{Aliases, Answered, Context, Outcome, Transport, answer};
+use crate::answer::{Aliases, Answered, Context, Kept, Outcome, Transport, answer, answer_and_keep};
 use crate::settings::Settings;
 
 /// Where requests arrive.
@@ -176,10 +176,33 @@ impl Desk {
         let state = (self.sources.state)();
         let may = (self.sources.authorizer)();
         let settings = self.sources.settings.load();
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now_s = now_s();
         let context =
             Context { state: &state, settings: &settings, may: &*may, transport, source: Some(source), now_s, aliases };
         answer(&context, request, &mut rand::rng(), reply)
+    }
+
+    /// The same over UDP, with a kept reply if there is one.
+    fn answer_over_udp(
+        &self,
+        request: &[u8],
+        source: IpAddr,
+        aliases: &Aliases,
+        reply: &mut Vec<u8>,
+        kept: &mut Kept,
+    ) -> Answered {
+        let state = (self.sources.state)();
+        let may = (self.sources.authorizer)();
+        let settings = self.sources.settings.load();
+        kept.renew(&state, &settings);
+        if may.allows_everything()
+            && let Some(subject) = kept.deal(request, &mut rand::rng(), reply)
+        {
+            return Answered { outcome: Outcome::Reply, subject };
+        }
+        let (transport, source, now_s) = (Transport::Udp, Some(source), now_s());
+        let context = Context { state: &state, settings: &settings, may: &*may, transport, source, now_s, aliases };
+        answer_and_keep(&context, request, &mut rand::rng(), reply, kept)
     }
 
     /// Does what an outcome asks for and replaces the reply by the better one.
@@ -206,4 +229,8 @@ impl Desk {
             }
         }
     }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

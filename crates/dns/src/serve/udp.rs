@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Desk;
-use crate::answer::{Aliases, Outcome, Transport};
+use crate::answer::{Aliases, Kept, Outcome, Transport};
 
 const MAX_PACKET_BYTES: usize = 65535;
 
@@ -22,14 +22,18 @@ pub(super) fn run(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, shutdown: &Cancella
     let mut packet = vec![0; MAX_PACKET_BYTES];
     let mut reply = Vec::with_capacity(4096);
     let aliases = Aliases::default();
+    let mut kept = Kept::default();
     // Ended together with this loop.
     let mut waiting = JoinSet::new();
     while !shutdown.is_cancelled() {
         while waiting.try_join_next().is_some() {}
         let (length, from) = match socket.recv_from(&mut packet) {
             Ok(received) => received,
-            // Nothing came for a while: time to look whether this is over.
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
+            // Nothing came for a while: time to look whether this is over, and to let go of what may be outdated.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                kept.forget();
+                continue;
+            }
             Err(error) => {
                 // Errors of earlier sends surface here, such as a port that nobody listens on.
                 tracing::debug!(%error, "receiving a DNS request failed");
@@ -39,7 +43,7 @@ pub(super) fn run(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, shutdown: &Cancella
         };
         let since = Instant::now();
         let request = &packet[..length];
-        let answered = desk.answer(request, Transport::Udp, from.ip(), &aliases, &mut reply);
+        let answered = desk.answer_over_udp(request, from.ip(), &aliases, &mut reply, &mut kept);
         match answered.outcome {
             Outcome::Ignore => continue,
             Outcome::Reply => send(socket, &reply, from),

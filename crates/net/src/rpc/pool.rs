@@ -40,6 +40,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const FAILURES_MAX: u32 = 8;
 /// Addresses that are remembered before those that nobody talks to are forgotten.
 const ADDRESSES: usize = 256;
+/// What is longer is cut to this: clocks have an end.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Streams of calls that were given up, kept until the other side has ended them too.
 const LEAVING_MAX: usize = 64;
 /// Wishes for a stream that a session has not come to.
@@ -153,7 +155,7 @@ impl Pool {
         args: Vec<u8>,
         timeout: Duration,
     ) -> Result<Bytes, CallError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(FOR_EVER);
         // A session may have died since it was last used, so once is not enough; twice in a row is the address's fault.
         match self.call_once(address, method, &args, deadline).await {
             Err(CallError::Closed { never_sent: true }) => self.call_once(address, method, &args, deadline).await,

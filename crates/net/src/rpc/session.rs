@@ -19,14 +19,14 @@ use yamux::{Config, Connection, DEFAULT_CREDIT, Mode};
 
 use super::conversation::{Common, converse};
 use super::pulse::Pulse;
-use super::stream::{BoxedStream, MuxStream, Watched};
+use super::stream::{BoxedStream, Carrier, MuxStream, Watched};
 
 /// How long saying good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A connection with streams on it.
 pub(super) struct Session<S> {
-    connection: Connection<Watched<S>>,
+    connection: Connection<Carrier<S>>,
     pulse: Arc<Pulse>,
     keep_alive: Duration,
     timeout: Duration,
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         config.set_max_num_streams(streams_max);
         config.set_max_connection_receive_window(Some(streams_max * DEFAULT_CREDIT as usize));
         let pulse = Arc::new(Pulse::new());
-        let connection = Connection::new(Watched::new(stream, Arc::clone(&pulse)), config, mode);
+        let connection = Connection::new(Carrier::new(Watched::new(stream, Arc::clone(&pulse))), config, mode);
         Session { connection, pulse, keep_alive, timeout, next: Beat::Ask(Instant::now() + keep_alive) }
     }
 
@@ -80,16 +80,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let connection = &mut self.connection;
         let turn = poll_fn(|cx| {
-            if wanted && let Poll::Ready(opened) = connection.poll_new_outbound(cx) {
+            // First what there is: only this turns the wheel, and takes away streams that were dropped.
+            if let Poll::Ready(opened) = connection.poll_next_inbound(cx) {
                 return Poll::Ready(match opened {
-                    Ok(stream) => Happening::New(MuxStream::new(stream)),
-                    Err(error) => Happening::Over(error.to_string()),
+                    Some(Ok(stream)) => Happening::Opened(MuxStream::new(stream)),
+                    Some(Err(error)) => Happening::Over(error.to_string()),
+                    None => Happening::Over("EOF".to_owned()),
                 });
             }
-            connection.poll_next_inbound(cx).map(|opened| match opened {
-                Some(Ok(stream)) => Happening::Opened(MuxStream::new(stream)),
-                Some(Err(error)) => Happening::Over(error.to_string()),
-                None => Happening::Over("EOF".to_owned()),
+            if !wanted {
+                return Poll::Pending;
+            }
+            connection.poll_new_outbound(cx).map(|opened| match opened {
+                Ok(stream) => Happening::New(MuxStream::new(stream)),
+                Err(error) => Happening::Over(error.to_string()),
             })
         });
         tokio::select! {

@@ -1,7 +1,7 @@
 //! Streams of bytes in the two dialects of asynchronous reading and writing: tokio's, which we speak, and that of the
 //! multiplexing library.
 //!
-//! Always true: both adapters pass bytes, ends and errors through; shutting down is ending the writing half.
+//! Always true: adapters pass bytes, ends and errors through; shutting down is ending the writing half.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::io::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 
 use super::pulse::Pulse;
 
@@ -21,7 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 /// A connection of any kind.
 pub type BoxedStream = Box<dyn ByteStream>;
 
-/// A connection as the multiplexing library wants it; tells the pulse what moves.
+/// A connection that tells a pulse what moves.
 pub(super) struct Watched<S> {
     stream: S,
     pulse: Arc<Pulse>,
@@ -33,20 +33,56 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> FuturesRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut out = ReadBuf::new(out);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut out))?;
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, out))?;
         self.pulse.heard();
-        Poll::Ready(Ok(out.filled().len()))
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> FuturesWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.pulse.wrote(written.is_ready());
         written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What is read and written ahead on a session, so that a small frame, which the library takes in two pieces, is one
+/// packet and one system call. Larger pieces pass by it.
+const AHEAD: usize = 2 * 1024;
+
+/// A connection as the multiplexing library wants it.
+pub(super) struct Carrier<S> {
+    stream: BufStream<Watched<S>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
+    pub(super) fn new(stream: Watched<S>) -> Carrier<S> {
+        Carrier { stream: BufStream::with_capacity(AHEAD, AHEAD, stream) }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FuturesRead for Carrier<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut out = ReadBuf::new(out);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut out))?;
+        Poll::Ready(Ok(out.filled().len()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FuturesWrite for Carrier<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

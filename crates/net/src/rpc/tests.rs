@@ -191,6 +191,28 @@ async fn a_call_that_is_dropped_or_late_ends_at_the_other_side() {
 }
 
 #[tokio::test]
+async fn calls_that_are_given_up_leave_room_for_others() {
+    let port = Port::open(Limits { streams_per_session: 400, ..Limits::default() }).await;
+    let pool = Pool::new(PoolLimits { calls_per_session: 100, ..PoolLimits::default() });
+    for _ in 0..10 {
+        // More than have room at once: the others wait for theirs and are given up before anything was sent.
+        let calls: Vec<_> = (0..150)
+            .map(|_| {
+                let (pool, address) = (pool.clone(), port.address);
+                tokio::spawn(async move { pool.call(address, "Test.Wait", body(""), Duration::MAX).await })
+            })
+            .collect();
+        port.running(100).await;
+        calls.iter().for_each(|call| call.abort());
+        port.running(0).await;
+    }
+    assert_eq!(port.answers.calls.load(Ordering::SeqCst), 1000);
+    let answer = pool.call(port.address, "Test.Echo", body("still"), PATIENCE).await.unwrap();
+    assert_eq!(answer, body("still"));
+    port.close().await;
+}
+
+#[tokio::test]
 async fn a_panic_ends_its_stream_only() {
     let port = Port::open(Limits::default()).await;
     let pool = pool();

@@ -1,6 +1,7 @@
-//! Pools of memberlists.
+//! Pools of memberlists, and of Serf members.
 
 pub mod experiment;
 pub mod network;
+pub mod process;
 pub mod witness;
 pub mod world;

@@ -1,4 +1,4 @@
-//! A pool of memberlists, their network and their time.
+//! A pool of members, their network and their time.
 //!
 //! Always true: events happen in the order of their times, those of one time in the order in which they were caused; a
 //! run depends on its seed and on what the test does to it, on nothing else.
@@ -11,22 +11,23 @@ use bytes::Bytes;
 use gossip::delegate::NodeState;
 use gossip::io::{ExchangeError, ExchangeId, Input, Now, Output, Peer, StreamId};
 use gossip::memberlist::message::Packet;
-use gossip::memberlist::{Config, JoinId, Memberlist, budget};
+use gossip::memberlist::{Config, budget};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::network::{Network, Place};
-use super::witness::{Sighting, Witness};
+use super::process::{ListMember, Process, SerfMember};
+use super::witness::Sighting;
 
 /// What a stopped process's socket keeps for it.
 const BACKLOG_MAX: usize = 512;
 /// How long members that were started together take to know each other, at most.
 const SETTLING: Duration = Duration::from_secs(600);
 
-pub struct World {
+pub struct World<P = ListMember> {
     pub now: Now,
     pub network: Network,
-    pub members: Vec<Member>,
+    pub members: Vec<Member<P>>,
     configure: fn(&mut Config),
     rng: SmallRng,
     events: BTreeMap<(Now, u64), Event>,
@@ -39,19 +40,34 @@ pub struct World {
     pub bytes: u64,
 }
 
-pub struct Member {
-    pub machine: Memberlist,
-    pub witness: Witness,
+pub struct Member<P> {
+    pub process: P,
     state: Running,
     /// Which start of the process this is.
     life: u32,
     tick_at: Option<Now>,
+    /// How far its clock is ahead of the world's.
+    ahead: Duration,
+}
+
+impl<P> Member<P> {
+    fn new(process: P, life: u32) -> Member<P> {
+        Member { process, state: Running::Up, life, tick_at: None, ahead: Duration::ZERO }
+    }
 }
 
 #[derive(Debug)]
 enum Running {
     Up,
-    Paused { backlog: Vec<Input> },
+    Paused {
+        backlog: Vec<Input>,
+    },
+    /// Its timers run, and no message gets in or out.
+    Clogged {
+        backlog: Vec<Input>,
+        held: Vec<Output>,
+        waits: bool,
+    },
     Down,
 }
 
@@ -97,6 +113,11 @@ fn place(name: &str) -> Place {
     name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("all members are named by `name`")
 }
 
+fn is_ping(output: &Output) -> bool {
+    let Output::Packet { messages, .. } = output else { return false };
+    messages.first().is_some_and(|message| matches!(Packet::decode(message), Ok(Packet::Ping(_))))
+}
+
 fn address(place: Place) -> SocketAddr {
     let [.., high, middle, low] = (place as u64).to_be_bytes();
     ([10, high, middle, low], 7946).into()
@@ -113,9 +134,38 @@ fn place_of(address: SocketAddr) -> Option<Place> {
 }
 
 impl World {
-    /// Members that were just started and know nobody.
+    /// Memberlists that were just started and know nobody.
     #[must_use]
     pub fn new(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
+        World::started(seed, members, configure)
+    }
+
+    /// Memberlists that know each other, over a good network.
+    #[must_use]
+    pub fn settled(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
+        let mut world = World::new(seed, members, configure);
+        world.settle(seed);
+        world
+    }
+}
+
+impl World<SerfMember> {
+    /// Serf members that know each other, over a good network.
+    #[must_use]
+    pub fn pool(seed: u64, members: usize) -> World<SerfMember> {
+        let mut world = World::started(seed, members, |_| {});
+        world.settle(seed);
+        world
+    }
+
+    /// That member fires a user event.
+    pub fn fire(&mut self, place: Place, event: &str) {
+        self.act(place, |process, now, outputs| process.fire(now, event, outputs));
+    }
+}
+
+impl<P: Process> World<P> {
+    fn started(seed: u64, members: usize, configure: fn(&mut Config)) -> World<P> {
         let mut world = World {
             now: Duration::ZERO,
             network: Network::default(),
@@ -130,50 +180,47 @@ impl World {
             bytes: 0,
         };
         for place in 0..members {
-            let member = world.process(place, 0);
-            world.members.push(member);
+            let mut outputs = Vec::new();
+            let (config, seed) = world.setup(place);
+            let process = P::start(config, seed, world.now, &mut outputs);
+            world.members.push(Member::new(process, 0));
+            world.perform(place, outputs);
             world.input(place, Input::Tick);
         }
         world
     }
 
-    /// Members that know each other, over a good network.
-    #[must_use]
-    pub fn settled(seed: u64, members: usize, configure: fn(&mut Config)) -> World {
-        let mut world = World::new(seed, members, configure);
-        for place in 1..members {
-            world.join(place, place - 1);
-            world.run_for(Duration::from_millis(20));
+    fn settle(&mut self, seed: u64) {
+        for place in 1..self.members.len() {
+            self.join(place, place - 1);
+            self.run_for(Duration::from_millis(20));
         }
         // What gossip has missed comes with the regular exchanges.
-        assert!(world.run_until(SETTLING, World::all_agree), "seed {seed}: not all have met");
-        for member in &mut world.members {
-            member.witness.sightings.clear();
-        }
-        world
+        assert!(self.run_until(SETTLING, World::all_agree), "seed {seed}: not all have met");
+        self.members.iter_mut().for_each(|member| member.process.forget());
     }
 
-    fn process(&mut self, place: Place, life: u32) -> Member {
+    fn setup(&mut self, place: Place) -> (Config, u64) {
         let mut config = Config::lan(name(place), address(place));
         (self.configure)(&mut config);
-        let machine = Memberlist::new(config, self.rng.random(), self.now);
-        Member { machine, witness: Witness::default(), state: Running::Up, life, tick_at: None }
+        (config, self.rng.random())
     }
 
-    pub fn join(&mut self, place: Place, peer: Place) -> JoinId {
+    /// Has a member do something at its own time.
+    fn act(&mut self, place: Place, act: impl FnOnce(&mut P, Now, &mut Vec<Output>)) {
         let mut outputs = Vec::new();
-        let peers = [Peer { name: String::new(), address: address(peer) }];
-        let Member { machine, witness, .. } = &mut self.members[place];
-        let join = machine.join(witness, self.now, &peers, &mut outputs);
+        let Member { process, ahead, .. } = &mut self.members[place];
+        act(process, self.now + *ahead, &mut outputs);
         self.perform(place, outputs);
-        join
+    }
+
+    pub fn join(&mut self, place: Place, peer: Place) {
+        let peer = Peer { name: String::new(), address: address(peer) };
+        self.act(place, |process, now, outputs| process.join(now, peer, outputs));
     }
 
     pub fn leave(&mut self, place: Place) {
-        let mut outputs = Vec::new();
-        let Member { machine, witness, .. } = &mut self.members[place];
-        machine.leave(witness, self.now, &mut outputs);
-        self.perform(place, outputs);
+        self.act(place, P::leave);
     }
 
     /// The process ends without a word.
@@ -182,11 +229,26 @@ impl World {
         self.members[place].tick_at = None;
     }
 
-    /// It comes back with nothing but its name.
+    /// It comes back with its name and what is on its disk.
     pub fn restart(&mut self, place: Place) {
         let life = self.members[place].life + 1;
-        self.members[place] = self.process(place, life);
+        let (config, seed) = self.setup(place);
+        let mut outputs = Vec::new();
+        let process = P::start_again(&self.members[place].process, config, seed, self.now, &mut outputs);
+        self.members[place] = Member::new(process, life);
+        self.perform(place, outputs);
         self.input(place, Input::Tick);
+    }
+
+    /// Its clock steps forward, as after a suspension of the machine. A monotonic clock steps in no other direction.
+    pub fn leap(&mut self, place: Place, by: Duration) {
+        let Member { process, ahead, .. } = &mut self.members[place];
+        *ahead += by;
+        // What it saw before keeps its place in the world's time.
+        process.shift(by);
+        if self.is_up(place) {
+            self.input(place, Input::Tick);
+        }
     }
 
     /// The process does nothing for a while; its sockets keep what comes.
@@ -203,6 +265,28 @@ impl World {
             return;
         };
         // The worst order: its timers find nothing although all came in time.
+        self.input(place, Input::Tick);
+        for input in backlog {
+            self.input(place, input);
+        }
+    }
+
+    /// The process's messages stop on their way in and out, as in the paper on Lifeguard: its timers go on until it waits
+    /// for a ping to be sent, as the reference's probing does; so one probe begins in vain.
+    pub fn clog(&mut self, place: Place) {
+        if self.is_up(place) {
+            let state = Running::Clogged { backlog: Vec::new(), held: Vec::new(), waits: false };
+            self.members[place].state = state;
+        }
+    }
+
+    pub fn unclog(&mut self, place: Place) {
+        let state = std::mem::replace(&mut self.members[place].state, Running::Up);
+        let Running::Clogged { backlog, held, .. } = state else {
+            self.members[place].state = state;
+            return;
+        };
+        self.perform(place, held);
         self.input(place, Input::Tick);
         for input in backlog {
             self.input(place, input);
@@ -234,13 +318,18 @@ impl World {
     }
 
     /// Runs until `done`, or for `most`. Whether it is done.
-    pub fn run_until(&mut self, most: Duration, done: impl Fn(&World) -> bool) -> bool {
+    pub fn run_until(&mut self, most: Duration, done: impl Fn(&World<P>) -> bool) -> bool {
+        self.run_until_by(Duration::from_millis(100), most, done)
+    }
+
+    /// The same, looking that often.
+    pub fn run_until_by(&mut self, grain: Duration, most: Duration, done: impl Fn(&World<P>) -> bool) -> bool {
         let end = self.now + most;
         while !done(self) {
             if self.now >= end {
                 return false;
             }
-            self.run_for(Duration::from_millis(100));
+            self.run_for(grain);
         }
         true
     }
@@ -254,7 +343,8 @@ impl World {
         match event {
             Event::Tick { place } => {
                 let member = &mut self.members[place];
-                if member.tick_at == Some(self.now) && matches!(member.state, Running::Up) {
+                let runs = matches!(member.state, Running::Up | Running::Clogged { waits: false, .. });
+                if member.tick_at == Some(self.now) && runs {
                     self.input(place, Input::Tick);
                 }
             }
@@ -274,19 +364,24 @@ impl World {
     fn arrive(&mut self, place: Place, input: Input) {
         match &mut self.members[place].state {
             Running::Up => self.input(place, input),
-            Running::Paused { backlog } if backlog.len() < BACKLOG_MAX => backlog.push(input),
-            Running::Paused { .. } | Running::Down => {}
+            Running::Paused { backlog } | Running::Clogged { backlog, .. } => {
+                if backlog.len() < BACKLOG_MAX {
+                    backlog.push(input);
+                }
+            }
+            Running::Down => {}
         }
     }
 
     fn input(&mut self, place: Place, input: Input) {
-        let mut outputs = Vec::new();
-        let Member { machine, witness, .. } = &mut self.members[place];
-        machine.handle(witness, self.now, input, &mut outputs);
-        self.perform(place, outputs);
+        self.act(place, |process, now, outputs| process.handle(now, input, outputs));
     }
 
-    fn perform(&mut self, place: Place, outputs: Vec<Output>) {
+    fn perform(&mut self, place: Place, mut outputs: Vec<Output>) {
+        if let Running::Clogged { held, waits, .. } = &mut self.members[place].state {
+            *waits |= outputs.iter().any(is_ping);
+            held.append(&mut outputs);
+        }
         for output in outputs {
             match output {
                 Output::Packet { to, messages, .. } => self.send(place, &to, messages),
@@ -300,7 +395,12 @@ impl World {
                 Output::Log { .. } | Output::Count { .. } | Output::Sample { .. } => {}
             }
         }
-        let at = self.members[place].machine.deadline().max(self.now + Duration::from_micros(1));
+        let Member { process, ahead, .. } = &self.members[place];
+        if process.has_ended() {
+            self.crash(place);
+            return;
+        }
+        let at = process.deadline().saturating_sub(*ahead).max(self.now + Duration::from_micros(1));
         if self.members[place].tick_at.is_none_or(|tick| tick != at) {
             self.members[place].tick_at = Some(at);
             self.cause(at - self.now, Event::Tick { place });
@@ -364,25 +464,31 @@ impl World {
     /// Whom that member takes for alive, itself included.
     #[must_use]
     pub fn view(&self, place: Place) -> Vec<Place> {
-        let mut view: Vec<Place> = self.members[place].machine.members().map(|node| self::place(&node.name)).collect();
+        let view = self.members[place].process.view();
+        let mut view: Vec<Place> = view.map(|(name, _)| self::place(name)).collect();
         view.sort_unstable();
         view
-    }
-
-    /// What that member takes another one for, if it remembers it.
-    #[must_use]
-    pub fn opinion(&self, observer: Place, subject: Place) -> Option<NodeState> {
-        self.members[observer].machine.member(&name(subject)).map(|node| node.state)
     }
 
     /// Whether all that are up see exactly those that are up, and suspect nobody.
     #[must_use]
     pub fn all_agree(&self) -> bool {
-        let up: Vec<Place> = (0..self.members.len()).filter(|place| self.is_up(*place)).collect();
-        up.iter().all(|&observer| {
-            self.view(observer) == up
-                && up.iter().all(|&subject| self.opinion(observer, subject) == Some(NodeState::Alive))
+        let up = (0..self.members.len()).filter(|place| self.is_up(*place)).count();
+        (0..self.members.len()).filter(|place| self.is_up(*place)).all(|observer| {
+            let mut seen = 0;
+            self.members[observer].process.view().all(|(name, state)| {
+                seen += 1;
+                state == NodeState::Alive && self.is_up(place(name))
+            }) && seen == up
         })
+    }
+}
+
+impl World {
+    /// What that member takes another one for, if it remembers it.
+    #[must_use]
+    pub fn opinion(&self, observer: Place, subject: Place) -> Option<NodeState> {
+        self.members[observer].process.machine.member(&name(subject)).map(|node| node.state)
     }
 
     /// Everybody's declarations that somebody is dead, in order.
@@ -391,8 +497,8 @@ impl World {
         let mut deaths = Vec::new();
         for (observer, member) in self.members.iter().enumerate() {
             let dead = |sighting: &&Sighting| sighting.state == NodeState::Dead;
-            deaths.extend(member.witness.sightings.iter().filter(dead).map(|sighting| Death {
-                at: sighting.at,
+            deaths.extend(member.process.witness.sightings.iter().filter(dead).map(|sighting| Death {
+                at: sighting.at.saturating_sub(member.ahead),
                 observer,
                 subject: place(&sighting.subject),
             }));

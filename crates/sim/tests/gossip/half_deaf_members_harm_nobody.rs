@@ -30,7 +30,7 @@ fn deaf_by_half() {
         let mut notices = false;
         for _ in 0..90 {
             world.run_for(Duration::from_secs(2));
-            notices |= world.members[5].machine.health_score() > 0;
+            notices |= world.members[5].process.machine.health_score() > 0;
         }
         assert!(notices, "seed {seed}");
         check(seed, &world, &[5]);

@@ -14,7 +14,7 @@ fn check(seed: u64, members: usize, network: Network) {
     world.network = network;
     world.run_for(SOME_TIME);
     assert_eq!(world.deaths(), [], "seed {seed}");
-    let pings: usize = world.members.iter().map(|member| member.witness.pings).sum();
+    let pings: usize = world.members.iter().map(|member| member.process.witness.pings).sum();
     assert!(pings > 100 * members, "seed {seed}: only {pings} probes were answered");
     world.network = Network::default();
     assert!(world.run_until(Duration::from_secs(60), World::all_agree), "seed {seed}: somebody stays suspected");

@@ -21,7 +21,7 @@ fn dead(incarnation: u32) -> Packet {
 }
 
 fn incarnation(world: &World) -> u32 {
-    world.members[SUBJECT].machine.incarnation(&name(SUBJECT)).unwrap()
+    world.members[SUBJECT].process.machine.incarnation(&name(SUBJECT)).unwrap()
 }
 
 #[test]

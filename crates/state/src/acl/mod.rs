@@ -10,8 +10,10 @@
 //! Not here: the rule language and what rules allow (crate `acl`), which token a request came with, caches of
 //! resolved tokens, replication between datacenters, the verification of logins.
 
+pub mod admit;
 mod auth_method;
 mod binding_rule;
+pub mod duty;
 mod hash;
 mod identity;
 mod legacy;

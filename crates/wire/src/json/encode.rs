@@ -24,7 +24,7 @@ pub fn to_vec_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error>
 }
 
 fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, layout: F) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::with_capacity(128);
+    let mut out = Vec::with_capacity(512);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoSpelling { layout });
     value.serialize(&mut serializer).map_err(|error| Error::message(error.to_string()))?;
     Ok(out)
@@ -81,8 +81,14 @@ impl<F: Formatter> Formatter for GoSpelling<F> {
     }
 
     fn write_byte_array<W: ?Sized + Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
+        /// Read and written at a time; the first is a multiple of three, so that only the end is padded.
+        const PIECE: usize = 768;
+        const PIECE_ENCODED: usize = PIECE / 3 * 4;
         writer.write_all(b"\"")?;
-        writer.write_all(base64::encode(value).as_bytes())?;
+        let mut encoded = [0; PIECE_ENCODED];
+        for piece in value.chunks(PIECE) {
+            writer.write_all(base64::encode_into(piece, &mut encoded))?;
+        }
         writer.write_all(b"\"")
     }
 

@@ -17,13 +17,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Shell.
     ("disk", &["replica"]),
     ("net", &["gossip", "wire"]),
-    ("server", &["acl", "disk", "net", "replica", "state", "wire"]),
+    ("server", &["acl", "disk", "filter", "net", "replica", "state", "wire"]),
     ("agent", &["acl", "filter", "gossip", "net", "server", "state", "wire"]),
     // Face.
     ("api", &["acl", "agent", "filter", "hcl", "net", "server", "state", "wire"]),
     ("dns", &["acl", "agent", "server", "state", "wire"]),
     // Assembly.
-    ("config", &["hcl", "wire"]),
+    ("config", &["acl", "hcl", "wire"]),
     ("curule", &["acl", "agent", "api", "config", "dns", "gossip", "net", "server", "state", "wire"]),
 ];
 
@@ -32,7 +32,10 @@ const PROOFS: &[(&str, &[&str])] = &[
     ("bench", &["gossip"]),
     // It knows no crate of ours: it would test a stranger the same way.
     ("conformance", &[]),
-    ("fuzzing", &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "replica", "state", "wire"]),
+    (
+        "fuzzing",
+        &["acl", "agent", "api", "config", "dns", "filter", "gossip", "hcl", "net", "replica", "state", "wire"],
+    ),
     ("sim", &["acl", "disk", "gossip", "replica", "server", "state", "wire"]),
     ("xtask", &["conformance"]),
 ];

@@ -8,9 +8,8 @@ use crate::tree::{root, sources};
 
 /// Folders of `api` that are no concept: the pipelines around all of them.
 const PIPELINES: [&str; 2] = ["cli", "http"];
-/// Concepts without replicated state of their own: they speak of the agent, the servers, or of other concepts. Of ACLs
-/// there is only the word that they are off; their rules are a crate.
-const FACE_ONLY: [&str; 4] = ["acl", "agent", "operator", "status"];
+/// Concepts without replicated state of their own: they speak of the agent, the servers, or of other concepts.
+const FACE_ONLY: [&str; 3] = ["agent", "operator", "status"];
 /// Concepts that only the command line has, made of requests that other concepts answer.
 const CLI_ONLY: [&str; 2] = ["lock", "watch"];
 

@@ -80,7 +80,7 @@ async fn about(api: &Api, _req: &mut Request, _asker: &Asker) -> Result<Reply, F
             node_name: &settings.node_name,
             node_id: &settings.node_id,
             revision: "",
-            server: true,
+            server: api.cluster.server().is_some(),
             version: &settings.version,
             build_date: &settings.build_date,
         },
@@ -120,15 +120,17 @@ fn known_datacenters(api: &Api) -> usize {
     datacenters.len()
 }
 
-/// The figures of everything but gossip.
-fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
+/// The figures of a server, or of an agent that asks servers.
+fn server_stats(api: &Api) -> Vec<(&'static str, BTreeMap<&'static str, String>)> {
     let settings = &api.settings;
-    let raft = api.cluster.server().stats();
-    let (services, checks) = api.agent.with_local(|local| (local.services().count(), local.checks().count()));
-    let counts = api.agent.check_counts();
-    let leader = api.cluster.leader_address().unwrap_or_default();
-    let configuration: Vec<String> = api
-        .cluster
+    let Some(server) = api.cluster.server() else {
+        let known = api.cluster.known_servers().to_string();
+        let figures = [("acl", "disabled".to_owned()), ("known_servers", known), ("server", "false".to_owned())];
+        return vec![("consul", BTreeMap::from(figures))];
+    };
+    let raft = server.stats();
+    let leader = server.leader_address().unwrap_or_default();
+    let configuration: Vec<String> = server
         .raft_configuration()
         .iter()
         .map(|peer| {
@@ -136,29 +138,10 @@ fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, Str
             format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", peer.id, peer.address)
         })
         .collect();
-    let version = settings.version.clone();
     let others = configuration.len().saturating_sub(1).to_string();
-    let last_contact = api.cluster.server().last_contact();
+    let last_contact = server.last_contact();
     let last_contact = if last_contact.is_zero() { "0".to_owned() } else { GoDuration::from(last_contact).to_string() };
-    BTreeMap::from([
-        (
-            "agent",
-            BTreeMap::from([
-                ("check_monitors", counts.scripts.to_string()),
-                ("check_ttls", counts.ttls.to_string()),
-                ("checks", checks.to_string()),
-                ("services", services.to_string()),
-            ]),
-        ),
-        (
-            "build",
-            BTreeMap::from([
-                ("prerelease", String::new()),
-                ("revision", String::new()),
-                ("version", version),
-                ("version_metadata", String::new()),
-            ]),
-        ),
+    vec![
         (
             "consul",
             BTreeMap::from([
@@ -193,6 +176,34 @@ fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, Str
                 ("term", raft.term.to_string()),
             ]),
         ),
+    ]
+}
+
+/// The figures of everything but gossip.
+fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
+    let settings = &api.settings;
+    let (services, checks) = api.agent.with_local(|local| (local.services().count(), local.checks().count()));
+    let counts = api.agent.check_counts();
+    let version = settings.version.clone();
+    let mut stats = BTreeMap::from([
+        (
+            "agent",
+            BTreeMap::from([
+                ("check_monitors", counts.scripts.to_string()),
+                ("check_ttls", counts.ttls.to_string()),
+                ("checks", checks.to_string()),
+                ("services", services.to_string()),
+            ]),
+        ),
+        (
+            "build",
+            BTreeMap::from([
+                ("prerelease", String::new()),
+                ("revision", String::new()),
+                ("version", version),
+                ("version_metadata", String::new()),
+            ]),
+        ),
         (
             "runtime",
             BTreeMap::from([
@@ -204,7 +215,9 @@ fn process_stats(api: &Api) -> BTreeMap<&'static str, BTreeMap<&'static str, Str
                 ("version", concat!("rust ", env!("CARGO_PKG_RUST_VERSION")).to_owned()),
             ]),
         ),
-    ])
+    ]);
+    stats.extend(server_stats(api));
+    stats
 }
 
 /// The architecture in Go's words, which scripts compare.

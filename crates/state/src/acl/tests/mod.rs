@@ -1,5 +1,6 @@
 //! Stories of tokens, policies, roles, auth methods and binding rules; hashes and texts as a running 1.22 gives them.
 
+mod law;
 mod resolution;
 mod scenario;
 
