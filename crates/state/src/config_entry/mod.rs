@@ -285,7 +285,9 @@ pub enum Op {
 }
 
 impl Op {
-    fn deletes(self) -> bool {
+    /// Whether it takes an entry away.
+    #[must_use]
+    pub fn deletes(self) -> bool {
         matches!(self, Op::Delete | Op::DeleteCas)
     }
 }
