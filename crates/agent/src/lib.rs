@@ -7,6 +7,7 @@
 //! - A check that is gone runs no more.
 
 pub mod autopilot;
+mod central;
 pub mod check;
 mod client;
 mod cluster;
@@ -118,6 +119,9 @@ impl Agent {
         let agent = Agent { shared: Arc::new(shared) };
         agent.load_persisted();
         tokio::spawn(sync::run(agent.clone()));
+        if agent.settings().central_service_config {
+            tokio::spawn(central::run(agent.clone()));
+        }
         tokio::spawn(agent.clone().take_reports(reports));
         tokio::spawn(agent.clone().reap());
         agent

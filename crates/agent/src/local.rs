@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use state::catalog::{DeregisterRequest, Node, NodeService, RegisterRequest};
+use state::catalog::{DeregisterRequest, Node, NodeService, Proxy, RegisterRequest};
 use state::health::HealthCheck;
 use tokio::time::Instant;
 
@@ -29,7 +29,10 @@ pub enum Source {
 /// A service of this agent.
 #[derive(Debug, Clone)]
 pub struct LocalService {
+    /// As it is shown and written: with what central defaults add.
     pub service: Arc<NodeService>,
+    /// As it was registered.
+    pub written: Arc<NodeService>,
     pub token: String,
     pub source: Source,
     /// It came with another service, and goes with it.
@@ -139,8 +142,25 @@ impl Local {
     pub fn put_service(&mut self, service: NodeService, token: String, source: Source, is_sidecar: bool) {
         let id = service.id.clone();
         self.gone_services.remove(&id);
-        let service = LocalService { service: Arc::new(service), token, source, is_sidecar, in_sync: false };
+        let written = Arc::new(service);
+        // Registered again as it was, it does not lose what was added.
+        let completed = self.services.get(&id).filter(|existing| existing.written == written);
+        let service = completed.map_or_else(|| Arc::clone(&written), |existing| Arc::clone(&existing.service));
+        let service = LocalService { service, written, token, source, is_sidecar, in_sync: false };
         self.services.insert(id, service);
+    }
+
+    /// Notes what central defaults make of the proxy of a service, unless it was registered differently by now. Says
+    /// whether that is news.
+    pub fn complete_service(&mut self, written: &Arc<NodeService>, proxy: Proxy) -> bool {
+        match self.services.get_mut(&written.id) {
+            Some(local) if Arc::ptr_eq(&local.written, written) && local.service.proxy != proxy => {
+                Arc::make_mut(&mut local.service).proxy = proxy;
+                local.in_sync = false;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Forgets a service; its checks stay until removed. Says whether it was there.

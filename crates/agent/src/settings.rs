@@ -28,6 +28,8 @@ pub struct Settings {
     pub enable_local_script_checks: bool,
     pub enable_remote_script_checks: bool,
     pub disable_coordinates: bool,
+    /// Whether central defaults complete the proxies of this agent (`enable_central_service_config`).
+    pub central_service_config: bool,
     /// Ports that sidecars get when they are given none (`ports.sidecar_min_port`, `ports.sidecar_max_port`).
     pub sidecar_ports: RangeInclusive<i64>,
 }

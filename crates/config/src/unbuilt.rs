@@ -20,7 +20,6 @@ const NO_EFFECT: &[&str] = &[
     "default_intention_policy",
     "disable_remote_exec",
     "disable_update_check",
-    "enable_central_service_config",
     "enable_syslog",
     "experiments",
     "limits.https_handshake_timeout",

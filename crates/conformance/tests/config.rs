@@ -439,3 +439,35 @@ fn gateways_stand_before_what_their_entries_say() {
     assert_eq!(found(format!("/v1/health/connect/{outside}")), [edge.as_str()]);
     assert_eq!(found(format!("/v1/health/ingress/{outside}")), Vec::<String>::new());
 }
+
+#[test]
+fn an_agent_completes_its_own_proxies() {
+    let name = unique("local");
+    let proxy = format!("{name}-sidecar-proxy");
+    let _undo = gone_after("service-defaults", &name);
+    let _service = {
+        let path = format!("/v1/agent/service/deregister/{name}");
+        cleanup(move || drop(agent().put(&path, "").send()))
+    };
+    let register = || {
+        let body = json!({"Name": name, "Port": 80, "Connect": {"SidecarService": {}}});
+        agent().put_json("/v1/agent/service/register", &body).expect(200, "");
+    };
+    register();
+    write(&json!({"Kind": "service-defaults", "Name": name, "Protocol": "grpc"})).expect(200, "true");
+    let protocol_of = |path: &str, field: &str| {
+        let answer = agent().get(path).json();
+        let shown = if answer.is_array() { answer[0].clone() } else { answer };
+        shown[field]["Config"]["protocol"].as_str().map(str::to_owned)
+    };
+    let shown = || protocol_of(&format!("/v1/agent/service/{proxy}"), "Proxy");
+    let kept = || protocol_of(&format!("/v1/catalog/service/{proxy}"), "ServiceProxy");
+    eventually("the agent to show it", || shown().filter(|protocol| protocol == "grpc"));
+    eventually("the catalog to show it", || kept().filter(|protocol| protocol == "grpc"));
+    // Registered again it is the same.
+    register();
+    assert_eq!(shown().as_deref(), Some("grpc"));
+    agent().delete(format!("/v1/config/service-defaults/{name}")).expect(200, "{}");
+    eventually("the agent to forget it", || shown().is_none().then_some(()));
+    eventually("the catalog to forget it", || kept().is_none().then_some(()));
+}

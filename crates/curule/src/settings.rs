@@ -120,6 +120,7 @@ pub fn agent(runtime: &Runtime, node_id: &str) -> agent::Settings {
         enable_local_script_checks: checks.enable_local_scripts,
         enable_remote_script_checks: checks.enable_remote_scripts,
         disable_coordinates: runtime.disable_coordinates,
+        central_service_config: runtime.merged.bool("enable_central_service_config").unwrap_or(true),
         sidecar_ports: runtime.ports.sidecar_min..=runtime.ports.sidecar_max,
     }
 }

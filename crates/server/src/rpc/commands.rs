@@ -1,7 +1,7 @@
 //! The form of each command on the wire: its log entry's struct, and the answer that its method gives.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use state::kv::Op;
 use state::session::CREATE;
 use state::{Command, Error, Outcome, prepared_query};
@@ -20,6 +20,7 @@ pub(crate) fn method(command: &Command) -> Option<&'static str> {
         Command::PreparedQuery(_) => Some("PreparedQuery.Apply"),
         Command::Txn(_) => Some("Txn.Apply"),
         Command::Autopilot(_) => Some("Operator.AutopilotSetConfiguration"),
+        Command::ConfigEntry(request) if request.op.deletes() => Some("ConfigEntry.Delete"),
         Command::ConfigEntry(_) => Some("ConfigEntry.Apply"),
         // Those are for leaders only.
         Command::Tombstone(_) | Command::CoordinateBatchUpdate(_) | Command::Acl(_) => None,
@@ -57,7 +58,7 @@ pub(crate) fn unpack(method: &str, args: &[u8]) -> Option<Result<Command, msgpac
         "PreparedQuery.Apply" => msgpack::from_slice(args).map(Command::PreparedQuery),
         "Txn.Apply" => msgpack::from_slice(args).map(Command::Txn),
         "Operator.AutopilotSetConfiguration" => msgpack::from_slice(args).map(Command::Autopilot),
-        "ConfigEntry.Apply" => msgpack::from_slice(args).map(Command::ConfigEntry),
+        "ConfigEntry.Apply" | "ConfigEntry.Delete" => msgpack::from_slice(args).map(Command::ConfigEntry),
         _ => return None,
     })
 }
@@ -75,6 +76,13 @@ pub(crate) fn name_what_is_new(command: &mut Command, new_id: impl FnOnce() -> S
     }
 }
 
+/// `structs.ConfigEntryDeleteResponse`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Deleted {
+    deleted: bool,
+}
+
 /// What a method answers when the command came to this.
 pub(crate) fn pack_outcome(command_id: &str, method: &str, outcome: Outcome) -> Result<Vec<u8>, msgpack::Error> {
     match (method, outcome) {
@@ -85,6 +93,9 @@ pub(crate) fn pack_outcome(command_id: &str, method: &str, outcome: Outcome) -> 
         ("Session.Apply", _) => msgpack::to_vec(""),
         ("PreparedQuery.Apply", _) => msgpack::to_vec(command_id),
         ("Operator.AutopilotSetConfiguration", outcome) => msgpack::to_vec(&matches!(outcome, Outcome::Decided(true))),
+        ("ConfigEntry.Delete", outcome) => {
+            msgpack::to_vec(&Deleted { deleted: matches!(outcome, Outcome::Decided(true) | Outcome::Done) })
+        }
         ("ConfigEntry.Apply", outcome) => msgpack::to_vec(&matches!(outcome, Outcome::Decided(true) | Outcome::Done)),
         _ => msgpack::to_vec(&Empty {}),
     }
@@ -95,6 +106,9 @@ pub(crate) fn unpack_outcome(command: &Command, body: &Bytes) -> Result<Outcome,
     let decided = || msgpack::from_slice(body).map(Outcome::Decided);
     match command {
         Command::Kvs(request) if matches!(request.op, Op::Cas | Op::Lock | Op::Unlock | Op::DeleteCas) => decided(),
+        Command::ConfigEntry(request) if request.op.deletes() => {
+            msgpack::from_slice::<Deleted>(body).map(|answer| Outcome::Decided(answer.deleted))
+        }
         Command::Autopilot(_) | Command::ConfigEntry(_) => decided(),
         Command::Session(request) if request.op == CREATE => msgpack::from_slice(body).map(Outcome::Created),
         Command::PreparedQuery(request) if request.op == prepared_query::CREATE => {

@@ -223,6 +223,7 @@ queries!(
     state::config_entry::ConfigEntryGet,
     state::config_entry::ConfigEntryList,
     state::config_entry::ConfigEntryListAll,
+    state::config_entry::ConfigEntryResolveServiceConfig,
     state::config_entry::ConfigEntryResolvedExports,
 );
 

@@ -14,8 +14,8 @@ use state::catalog::{
     tags_by_name,
 };
 use state::config_entry::{
-    ConfigEntryGet, ConfigEntryList, ConfigEntryListAll, ConfigEntryRequest, ConfigEntryResolvedExports,
-    Entry as ConfigEntry, Op as ConfigOp,
+    ConfigEntryGet, ConfigEntryList, ConfigEntryListAll, ConfigEntryRequest, ConfigEntryResolveServiceConfig,
+    ConfigEntryResolvedExports, Entry as ConfigEntry, Op as ConfigOp,
 };
 use state::coordinate::{CoordinateListNodes, CoordinateNode};
 use state::health::{ChecksInState, HealthNodeChecks, HealthServiceChecks, HealthServiceNodes, check_shape};
@@ -296,3 +296,13 @@ macro_rules! config_entries {
 
 config_entries!(ConfigEntryList);
 config_entries!(ConfigEntryListAll);
+
+impl Carried for ConfigEntryResolveServiceConfig {
+    fn pack(&self, answer: Self::Answer) -> Result<Fields, msgpack::Error> {
+        Fields::all(&answer)
+    }
+
+    fn unpack(&self, fields: &Fields) -> Result<Self::Answer, msgpack::Error> {
+        fields.read()
+    }
+}

@@ -6,14 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use acl::{Authorizer, Need, Resource};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::proxy_defaults::GLOBAL;
-use super::service_defaults::UpstreamConfig;
-use super::{Body, EnvoyExtension, INDEX, ProxyDefaults, ServiceDefaults};
-use crate::catalog::{AccessLogs, Expose, MeshGateway, NodeService, Upstream};
-use crate::{Index, Seen, State, Topic};
+use super::service_defaults::{Destination, UpstreamConfig};
+use super::{Body, EnvoyExtension, INDEX, Meta, ProxyDefaults, ServiceDefaults};
+use crate::catalog::{
+    AccessLogs, CONNECT_PROXY, CompoundName, Expose, MeshGateway, NodeService, Proxy, TransparentProxy, Upstream,
+};
+use crate::{Error, Found, Index, Query, Seen, State, Topic};
 
 type Config = Map<String, Value>;
 /// Peer and name of an upstream.
@@ -26,13 +29,76 @@ const PROTOCOL: &str = "protocol";
 
 /// The instance as central defaults complete it, and the index of those; `None` when they do not concern it.
 pub(crate) fn merged(state: &State, seen: &mut Seen, service: &NodeService) -> Option<(Arc<NodeService>, Index)> {
-    let is_sidecar = service.kind == "connect-proxy";
-    if !is_sidecar && !service.is_gateway() {
+    if !is_completed(service) {
         return None;
     }
-    let name = if is_sidecar { &service.proxy.destination_service_name } else { &service.service };
-    let resolved = Resolved::of(state, seen, service, name);
-    Some((Arc::new(resolved.into(service)), state.indexes.get(INDEX)))
+    let mut merged = service.clone();
+    ServiceConfig::of(state, seen, &ConfigEntryResolveServiceConfig::of(service)).complete(&mut merged.proxy);
+    Some((Arc::new(merged), state.indexes.get(INDEX)))
+}
+
+/// Whether central defaults concern an instance.
+#[must_use]
+pub fn is_completed(service: &NodeService) -> bool {
+    service.kind == CONNECT_PROXY || service.is_gateway()
+}
+
+/// What central defaults say to a proxy or gateway that says this of itself (`structs.ServiceConfigRequest`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigEntryResolveServiceConfig {
+    /// The service that it stands for.
+    pub name: String,
+    pub mesh_gateway: MeshGateway,
+    pub mode: String,
+    pub upstream_service_names: Vec<UpstreamName>,
+}
+
+/// An upstream (`structs.PeeredServiceName`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UpstreamName {
+    pub service_name: CompoundName,
+    pub peer: String,
+}
+
+impl ConfigEntryResolveServiceConfig {
+    /// What is to be asked for an instance.
+    #[must_use]
+    pub fn of(service: &NodeService) -> Self {
+        let proxy = &service.proxy;
+        let is_sidecar = service.kind == CONNECT_PROXY;
+        let name = if is_sidecar { &proxy.destination_service_name } else { &service.service };
+        let upstreams = proxy.upstreams.iter().filter(|upstream| is_service(upstream));
+        ConfigEntryResolveServiceConfig {
+            name: name.clone(),
+            mesh_gateway: proxy.mesh_gateway.clone(),
+            mode: proxy.mode.clone(),
+            upstream_service_names: upstreams
+                .map(|upstream| UpstreamName {
+                    service_name: CompoundName { name: upstream.destination_name.clone() },
+                    peer: upstream.destination_peer.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Query for ConfigEntryResolveServiceConfig {
+    const METHOD: &'static str = "ConfigEntry.ResolveServiceConfig";
+    type Answer = ServiceConfig;
+
+    fn authorize(&self, _state: &State, may: &dyn Authorizer) -> Result<(), Error> {
+        Ok(may.require(Need::read(Resource::Service(&self.name)))?)
+    }
+
+    fn run(&self, state: &State, seen: &mut Seen) -> Result<Found<Self::Answer>, Error> {
+        Ok(Found::new(state.indexes.get(INDEX), ServiceConfig::of(state, seen, self)))
+    }
+
+    fn redact(&self, _answer: &mut Self::Answer, _may: &dyn Authorizer) -> bool {
+        false
+    }
 }
 
 fn proxy_defaults<'a>(state: &'a State, seen: &mut Seen) -> Option<&'a ProxyDefaults> {
@@ -51,30 +117,67 @@ fn service_defaults<'a>(state: &'a State, seen: &mut Seen, name: &str) -> Option
     }
 }
 
-/// What the entries say about one instance.
-#[derive(Default)]
-struct Resolved {
+/// What the entries say about one instance (`structs.ServiceConfigResponse`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ServiceConfig {
+    #[serde(rename = "ProxyConfig", with = "wire::nil_when_empty")]
     config: Config,
-    mode: String,
-    outbound_listener_port: i64,
-    dialed_directly: bool,
+    #[serde(rename = "UpstreamConfigs", with = "upstream_list")]
+    upstreams: BTreeMap<UpstreamKey, Config>,
     mesh_gateway: MeshGateway,
     expose: Expose,
+    transparent_proxy: TransparentProxy,
+    #[serde(rename = "MutualTLSMode")]
+    mutual_tls_mode: String,
+    mode: String,
+    destination: Destination,
     access_logs: AccessLogs,
+    meta: Meta,
+    #[serde(rename = "EnvoyExtensions", with = "wire::nil_when_empty")]
     extensions: Vec<EnvoyExtension>,
-    upstreams: BTreeMap<UpstreamKey, Config>,
 }
 
-impl Resolved {
-    fn of(state: &State, seen: &mut Seen, service: &NodeService, name: &str) -> Self {
-        let mut resolved = Resolved::default();
+/// Upstreams are sent as a list, since Go's maps have no such keys.
+mod upstream_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{CompoundName, Config, UpstreamKey, UpstreamName};
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Row {
+        upstream: UpstreamName,
+        #[serde(with = "wire::nil_when_empty")]
+        config: Config,
+    }
+
+    pub fn serialize<S: Serializer>(map: &BTreeMap<UpstreamKey, Config>, serializer: S) -> Result<S::Ok, S::Error> {
+        let rows = map.iter().map(|((peer, name), config)| Row {
+            upstream: UpstreamName { service_name: CompoundName { name: name.clone() }, peer: peer.clone() },
+            config: config.clone(),
+        });
+        serializer.collect_seq(rows)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<UpstreamKey, Config>, D::Error> {
+        let rows = Option::<Vec<Row>>::deserialize(d)?.unwrap_or_default();
+        Ok(rows.into_iter().map(|row| ((row.upstream.peer, row.upstream.service_name.name), row.config)).collect())
+    }
+}
+
+impl ServiceConfig {
+    fn of(state: &State, seen: &mut Seen, asked: &ConfigEntryResolveServiceConfig) -> Self {
+        let mut resolved = ServiceConfig::default();
         let mut for_all_upstreams = Config::new();
         let mut global_protocol = String::new();
         if let Some(defaults) = proxy_defaults(state, seen) {
             resolved.config = defaults.config.clone().unwrap_or_default();
             resolved.mode.clone_from(&defaults.mode);
-            resolved.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
-            resolved.dialed_directly = defaults.transparent_proxy.dialed_directly;
+            resolved.transparent_proxy = defaults.transparent_proxy.clone();
+            resolved.mutual_tls_mode.clone_from(&defaults.mutual_tls_mode);
             resolved.mesh_gateway = defaults.mesh_gateway.clone();
             resolved.expose = defaults.expose.clone();
             resolved.access_logs = defaults.access_logs.clone();
@@ -85,12 +188,13 @@ impl Resolved {
             put_gateway(&mut for_all_upstreams, &defaults.mesh_gateway);
             global_protocol = defaults.protocol().unwrap_or_default().to_lowercase();
         }
-        let own = service_defaults(state, seen, name);
+        let own = service_defaults(state, seen, &asked.name);
         if let Some(defaults) = own {
             resolved.refine(defaults);
+            resolved.meta = own_meta(state, &asked.name);
             put_gateway(&mut for_all_upstreams, &defaults.mesh_gateway);
         }
-        resolved.resolve_upstreams(state, seen, service, own, for_all_upstreams, &global_protocol);
+        resolved.resolve_upstreams(state, seen, asked, own, for_all_upstreams, &global_protocol);
         resolved
     }
 
@@ -103,12 +207,16 @@ impl Resolved {
             self.mesh_gateway = defaults.mesh_gateway.clone();
         }
         if defaults.transparent_proxy.outbound_listener_port != 0 {
-            self.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
+            self.transparent_proxy.outbound_listener_port = defaults.transparent_proxy.outbound_listener_port;
         }
-        self.dialed_directly |= defaults.transparent_proxy.dialed_directly;
+        self.transparent_proxy.dialed_directly |= defaults.transparent_proxy.dialed_directly;
         if !defaults.mode.is_empty() {
             self.mode.clone_from(&defaults.mode);
         }
+        if !defaults.mutual_tls_mode.is_empty() {
+            self.mutual_tls_mode.clone_from(&defaults.mutual_tls_mode);
+        }
+        self.destination = defaults.destination.clone().unwrap_or_default();
         for (key, value) in
             [(PROTOCOL, &defaults.protocol), ("balance_inbound_connections", &defaults.balance_inbound_connections)]
         {
@@ -132,14 +240,15 @@ impl Resolved {
         &mut self,
         state: &State,
         seen: &mut Seen,
-        service: &NodeService,
+        asked: &ConfigEntryResolveServiceConfig,
         own: Option<&ServiceDefaults>,
         mut for_all: Config,
         global_protocol: &str,
     ) {
+        let asked_for = asked.upstream_service_names.iter();
         let mut keys: BTreeSet<UpstreamKey> =
-            service.proxy.upstreams.iter().filter(|upstream| is_service(upstream)).map(key_of).collect();
-        let is_transparent = service.proxy.mode == TRANSPARENT || self.mode == TRANSPARENT;
+            asked_for.map(|upstream| (upstream.peer.clone(), upstream.service_name.name.clone())).collect();
+        let is_transparent = asked.mode == TRANSPARENT || self.mode == TRANSPARENT;
         if keys.is_empty() && !is_transparent {
             return;
         }
@@ -159,7 +268,7 @@ impl Resolved {
         if let Some(defaults) = &defaults {
             put_all(&mut for_all, defaults);
         }
-        put_gateway(&mut for_all, &service.proxy.mesh_gateway);
+        put_gateway(&mut for_all, &asked.mesh_gateway);
         for key in keys {
             let mut config = Config::new();
             if !global_protocol.is_empty() {
@@ -176,7 +285,7 @@ impl Resolved {
             if let Some(defaults) = &defaults {
                 put_all(&mut config, defaults);
             }
-            put_gateway(&mut config, &service.proxy.mesh_gateway);
+            put_gateway(&mut config, &asked.mesh_gateway);
             if let Some(said) = overrides.get(&key) {
                 put_all(&mut config, said);
             }
@@ -189,9 +298,8 @@ impl Resolved {
         }
     }
 
-    fn into(self, service: &NodeService) -> NodeService {
-        let mut merged = service.clone();
-        let proxy = &mut merged.proxy;
+    /// Fills in what a proxy leaves open.
+    pub fn complete(self, proxy: &mut Proxy) {
         if !self.config.is_empty() {
             fill(proxy.config.get_or_insert_with(Config::new), &self.config);
         }
@@ -208,9 +316,9 @@ impl Resolved {
             proxy.mode = self.mode;
         }
         if proxy.transparent_proxy.outbound_listener_port == 0 {
-            proxy.transparent_proxy.outbound_listener_port = self.outbound_listener_port;
+            proxy.transparent_proxy.outbound_listener_port = self.transparent_proxy.outbound_listener_port;
         }
-        proxy.transparent_proxy.dialed_directly |= self.dialed_directly;
+        proxy.transparent_proxy.dialed_directly |= self.transparent_proxy.dialed_directly;
         let mut known = BTreeSet::new();
         for upstream in proxy.upstreams.iter_mut().filter(|upstream| is_service(upstream)) {
             known.insert(key_of(upstream));
@@ -231,8 +339,11 @@ impl Resolved {
                 ..Upstream::default()
             }));
         }
-        merged
     }
+}
+
+fn own_meta(state: &State, name: &str) -> Meta {
+    state.config_entry.get("service-defaults", name).and_then(|entry| entry.meta.clone())
 }
 
 fn is_service(upstream: &Upstream) -> bool {
@@ -343,4 +454,37 @@ fn fill_logs(own: &mut AccessLogs, defaults: AccessLogs) {
 fn shown(extension: &EnvoyExtension) -> Value {
     let (consul_version, envoy_version) = (String::new(), String::new());
     serde_json::to_value(EnvoyExtension { consul_version, envoy_version, ..extension.clone() }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{ConfigEntryResolveServiceConfig, ServiceConfig};
+    use crate::config_entry::{ConfigEntryRequest, Entry, Op};
+    use crate::{Command, Index, Query, Seen, State};
+
+    #[test]
+    fn what_is_resolved_can_be_sent() {
+        let mut state = State::default();
+        for (at, entry) in [
+            json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"a": 1.5}, "Mode": "transparent"}),
+            json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http", "Meta": {"k": "v"},
+                "UpstreamConfig": {"Overrides": [{"Name": "db", "Peer": "east", "ConnectTimeoutMs": 5}]}}),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let entry = Box::new(Entry::from_tree(entry).unwrap());
+            let request = ConfigEntryRequest { op: Op::Upsert, datacenter: String::new(), entry };
+            state.apply(Index(at as u64 + 1), Command::ConfigEntry(request));
+        }
+        let asked = ConfigEntryResolveServiceConfig { name: "web".into(), ..Default::default() };
+        let mut seen = Seen::default();
+        let found = asked.run(&state, &mut seen).unwrap().answer;
+        assert_eq!(found.config, *json!({"a": 1.5, "protocol": "http"}).as_object().unwrap());
+        assert_eq!(found.upstreams.len(), 1);
+        let bytes = wire::msgpack::to_vec(&found).unwrap();
+        assert_eq!(wire::msgpack::from_slice::<ServiceConfig>(&bytes).unwrap(), found);
+    }
 }

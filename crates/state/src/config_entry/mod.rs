@@ -38,6 +38,7 @@ use serde_json::Value;
 
 pub use self::body::{Body, KINDS};
 pub(crate) use self::central::merged;
+pub use self::central::{ConfigEntryResolveServiceConfig, ServiceConfig, UpstreamName, is_completed};
 pub use self::envoy::EnvoyExtension;
 pub use self::exported_services::{ConfigEntryResolvedExports, Consumer, ExportedService, ExportedServices};
 pub use self::file_system_certificate::FileSystemCertificate;
@@ -284,7 +285,9 @@ pub enum Op {
 }
 
 impl Op {
-    fn deletes(self) -> bool {
+    /// Whether it takes an entry away.
+    #[must_use]
+    pub fn deletes(self) -> bool {
         matches!(self, Op::Delete | Op::DeleteCas)
     }
 }

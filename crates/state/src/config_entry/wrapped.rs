@@ -78,7 +78,11 @@ impl Entry {
         } else {
             packed
         };
-        let Some(body) = Body::from_packed(kind, packed)? else { return Ok(None) };
+        let Some(mut body) = Body::from_packed(kind, packed)? else { return Ok(None) };
+        if let Body::ProxyDefaults(defaults) = &mut body {
+            // The reference keeps here what it finds in the opaque part, where we look when it is asked for.
+            defaults.protocol.clear();
+        }
         let Common { meta, hash, create_index, modify_index } = msgpack::from_slice(packed)?;
         Ok(Some(Entry { meta, hash, create_index, modify_index, ..Entry::new(body) }))
     }

@@ -72,8 +72,6 @@ impl<'a> AgentService<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ShownProxy<'a> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    envoy_extensions: &'a [serde_json::Value],
     #[serde(skip_serializing_if = "str::is_empty")]
     destination_service_name: &'a str,
     #[serde(rename = "DestinationServiceID", skip_serializing_if = "str::is_empty")]
@@ -93,7 +91,7 @@ struct ShownProxy<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstreams: Vec<ShownUpstream<'a>>,
     mesh_gateway: &'a MeshGateway,
-    expose: &'a Expose,
+    expose: ShownExpose<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_logs: Option<&'a AccessLogs>,
 }
@@ -101,7 +99,6 @@ struct ShownProxy<'a> {
 impl<'a> ShownProxy<'a> {
     fn new(proxy: &'a Proxy) -> Self {
         ShownProxy {
-            envoy_extensions: &proxy.envoy_extensions,
             destination_service_name: &proxy.destination_service_name,
             destination_service_id: &proxy.destination_service_id,
             local_service_address: &proxy.local_service_address,
@@ -112,9 +109,47 @@ impl<'a> ShownProxy<'a> {
             config: proxy.config.as_ref().filter(|config| !config.is_empty()),
             upstreams: proxy.upstreams.iter().map(ShownUpstream::new).collect(),
             mesh_gateway: &proxy.mesh_gateway,
-            expose: &proxy.expose,
+            expose: ShownExpose::new(&proxy.expose),
             access_logs: Some(&proxy.access_logs).filter(|logs| **logs != AccessLogs::default()),
         }
+    }
+}
+
+/// `api.ExposeConfig`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownExpose<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    checks: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<ShownExposePath<'a>>,
+}
+
+/// `api.ExposePath`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownExposePath<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener_port: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_path_port: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    protocol: &'a str,
+    parsed_from_check: bool,
+}
+
+impl<'a> ShownExpose<'a> {
+    fn new(expose: &'a Expose) -> Self {
+        let paths = expose.paths.iter().map(|path| ShownExposePath {
+            listener_port: Some(path.listener_port).filter(|port| *port != 0),
+            path: &path.path,
+            local_path_port: Some(path.local_path_port).filter(|port| *port != 0),
+            protocol: &path.protocol,
+            parsed_from_check: path.parsed_from_check,
+        });
+        ShownExpose { checks: expose.checks, paths: paths.collect() }
     }
 }
 
