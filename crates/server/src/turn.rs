@@ -132,8 +132,9 @@ impl Turning {
                     .as_mut()
                     .ok_or(replica::Error::NotLeader)
                     .and_then(|replica| if stands { replica.promise(cluster) } else { replica.release(cluster) });
-                let _ = answer.send(done.map_err(failed));
+                // Whoever is answered looks at the position next.
                 self.tell_position();
+                let _ = answer.send(done.map_err(failed));
             }
             Request::Found { configuration, answer } => {
                 let _ = answer.send(self.found(&configuration, at));
