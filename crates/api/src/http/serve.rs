@@ -284,7 +284,7 @@ async fn deliver(mut socket: Socket, mut head: Vec<u8>, body: &[u8]) -> io::Resu
 /// Waits until the client sends something or ends; `false` if it does not within its time, or we stop.
 async fn goes_on(socket: &Socket, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
-        readable = tokio::time::timeout(HEAD_WAIT, socket.readable()) => matches!(readable, Ok(Ok(()))),
+        goes_on = tokio::time::timeout(HEAD_WAIT, socket.goes_on()) => goes_on.unwrap_or(false),
         () = stopped(stop) => false,
     }
 }

@@ -20,6 +20,13 @@ impl Socket {
     /// Returns once the client has closed its side; never if more of its bytes arrive first, since then it is still
     /// there and whoever reads will see its end.
     pub(super) async fn closed(&self) {
+        if self.goes_on().await {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the client sends something, which stays unread, or closes its side; says whether it sent something.
+    pub(super) async fn goes_on(&self) -> bool {
         loop {
             let looked = match self {
                 Socket::Tcp(stream) => match stream.ready(Interest::READABLE).await {
@@ -32,20 +39,11 @@ impl Socket {
                 },
             };
             match looked {
-                Ok(0) => return,
-                Ok(_) => std::future::pending().await,
+                Ok(waiting) => return waiting > 0,
                 // What made it ready was read before.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+                Err(_) => return false,
             }
-        }
-    }
-
-    /// Returns once there is something to read, or its end.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => stream.readable().await,
-            Socket::Unix(stream) => stream.readable().await,
         }
     }
 
