@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand::seq::SliceRandom;
 use serde::Serialize;
-use state::{Command, Outcome};
 use state::catalog::CheckServiceNode;
 use state::coordinate::Source;
 use state::prepared_query::{
     CREATE, DELETE, DnsOptions, PreparedQuery, PreparedQueryExecute, PreparedQueryExplain, PreparedQueryGet,
     PreparedQueryList, PreparedQueryRequest, UPDATE,
 };
+use state::{Command, Outcome};
 
 use crate::Api;
 use crate::http::{

@@ -42,7 +42,8 @@ fn a_query_travels_with_its_options() {
 
 #[test]
 fn answers_travel_with_their_facts() {
-    let entry = Entry { key: "a".into(), value: Octets::copied(&[0xff, 0]), modify_index: Index(7), ..Entry::default() };
+    let entry =
+        Entry { key: "a".into(), value: Octets::copied(&[0xff, 0]), modify_index: Index(7), ..Entry::default() };
     let query = KvGet(KeyQuery { key: "a".into() });
     let back = there_and_back(&query, Some(entry.clone().into()));
     assert_eq!(back.answer.as_deref(), Some(&entry));
@@ -65,7 +66,9 @@ fn names_of_services_keep_their_tags() {
 #[test]
 fn commands_come_back_and_so_do_their_outcomes() {
     let dir_ent = Entry { key: "a".into(), value: Octets::copied(b"v"), ..Entry::default() };
-    for (op, outcome) in [(Op::Set, Outcome::Done), (Op::Cas, Outcome::Decided(false)), (Op::Lock, Outcome::Decided(true))] {
+    for (op, outcome) in
+        [(Op::Set, Outcome::Done), (Op::Cas, Outcome::Decided(false)), (Op::Lock, Outcome::Decided(true))]
+    {
         let command = Command::Kvs(KvsRequest { op, dir_ent: dir_ent.clone(), ..KvsRequest::default() });
         let method = commands::method(&command).unwrap();
         let args = commands::with_token(commands::pack(&command).unwrap(), "dc1").unwrap();

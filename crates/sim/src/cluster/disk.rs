@@ -30,10 +30,6 @@ pub enum Lie {
     None,
     /// The last appends are said to be stable and are lost in a crash.
     Unsynced,
-    /// A crash loses term and vote.
-    ForgetsVotes,
-    /// A crash loses the configuration since the last snapshot: the first one comes back.
-    ForgetsConfiguration,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,7 +46,6 @@ struct Inner {
     content: Content,
     /// What a crash leaves, with [`Lie::Unsynced`].
     synced: Content,
-    first_configuration: Option<Vec<u8>>,
     appends: u64,
     trouble: Trouble,
     lie: Lie,
@@ -99,15 +94,6 @@ impl Disk {
         match inner.lie {
             Lie::None => {}
             Lie::Unsynced => inner.content = inner.synced.clone(),
-            Lie::ForgetsVotes => {
-                let before = inner.content.before.term;
-                let last = inner.content.entries.back().map_or(before, |entry| entry.term);
-                inner.content.hard_state = HardState { term: last, ..HardState::default() };
-            }
-            Lie::ForgetsConfiguration => {
-                let first = inner.first_configuration.clone();
-                inner.content.configuration = first;
-            }
         }
     }
 
@@ -222,9 +208,6 @@ impl LogStore for Disk {
 
     fn set_configuration(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
         let mut inner = self.inner();
-        if inner.first_configuration.is_none() {
-            inner.first_configuration = Some(bytes.clone());
-        }
         inner.content.configuration = Some(bytes.clone());
         inner.synced.configuration = Some(bytes);
         Ok(())

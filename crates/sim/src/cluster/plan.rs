@@ -9,10 +9,8 @@ pub enum Planted {
     Nothing,
     /// Appends are said to be stable before they are.
     Unsynced,
-    /// A crash loses term and vote.
-    ForgetsVotes,
-    /// A crash loses changes of the configuration.
-    ForgetsConfiguration,
+    /// Snapshots hold an older state than they say.
+    SnapshotsLie,
     /// `default` reads are answered by whoever once led, without a look at the lease.
     ReadsWithoutLease,
     /// `consistent` reads are answered without asking.
@@ -21,16 +19,15 @@ pub enum Planted {
     ReadsFromFollowers,
     /// What a leader refused for want of leadership is counted as done.
     AcknowledgesEarly,
-    /// Clocks run at speeds that differ by far more than a tenth.
+    /// The clock of whoever comes to lead runs five times too slowly.
     WildClocks,
 }
 
 impl Planted {
     /// All that must be noticed.
-    pub const ALL: [Planted; 8] = [
+    pub const ALL: [Planted; 7] = [
         Planted::Unsynced,
-        Planted::ForgetsVotes,
-        Planted::ForgetsConfiguration,
+        Planted::SnapshotsLie,
         Planted::ReadsWithoutLease,
         Planted::ConfirmsUnasked,
         Planted::ReadsFromFollowers,
@@ -41,8 +38,6 @@ impl Planted {
     pub(crate) fn lie(self) -> Lie {
         match self {
             Planted::Unsynced => Lie::Unsynced,
-            Planted::ForgetsVotes => Lie::ForgetsVotes,
-            Planted::ForgetsConfiguration => Lie::ForgetsConfiguration,
             _ => Lie::None,
         }
     }

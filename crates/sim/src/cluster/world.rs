@@ -3,6 +3,10 @@
 //! Always true: nothing here but the seed decides what happens; what a server says or stores in one turn takes effect in
 //! the order of the real shell: messages before the append, then the append, then the state is published, then answers.
 
+mod clients;
+mod ending;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replica::{
-    Change, Configuration, Error, Lease, LogStore, Moment, Outbox, Outgoing, Parcel, Peer, ProposalId, Replica,
-    Settings, SnapshotMeta, Timing, Turn, Unwatched, codec, message, number_of,
+    Configuration, Error, Lease, LogStore, Moment, Outbox, Outgoing, Parcel, Peer, ProposalId, Replica, Settings,
+    SnapshotMeta, Timing, Turn, Unwatched, codec, message, number_of,
 };
-use state::catalog::RegisterRequest;
-use state::kv::{Entry, KvsRequest, Octets, Op};
-use state::session::{Session, SessionRequest};
-use state::{Command, Index, Limits, Outcome, State};
+use state::kv::Octets;
+use state::{Command, Index, Limits, State};
 
-use crate::cluster::disk::{Disk, Trouble};
+use crate::cluster::disk::Disk;
 use crate::cluster::history::{Figures, History};
 use crate::cluster::linear::Action;
 use crate::cluster::plan::{Plan, Planted};
@@ -55,7 +57,7 @@ impl Outbox for Post {
 #[derive(Debug, Clone)]
 enum Asked {
     Read { client: usize, consistent: bool },
-    Write { client: usize, command: Command },
+    Write { client: usize, command: Box<Command> },
     Renew { client: usize },
 }
 
@@ -83,6 +85,8 @@ struct Server {
     said: Arc<Mutex<Vec<Said>>>,
     lease: Lease,
     published: State,
+    /// What was published when the last snapshot was taken, for one that lies.
+    earlier: Option<State>,
     leads: bool,
     /// Nanoseconds of its clock for one of the world's.
     rate: f64,
@@ -195,12 +199,9 @@ impl World {
                 said: Arc::default(),
                 lease: Lease::default(),
                 published: State::new(Limits::default()),
+                earlier: None,
                 leads: false,
-                rate: if plan.planted == Planted::WildClocks {
-                    dice.random_range(0.2..1.5)
-                } else {
-                    dice.random_range(0.953..1.047)
-                },
+                rate: dice.random_range(0.953..1.047),
                 leapt: dice.random_range(0..SECOND),
                 down_until: 0,
                 paused_until: 0,
@@ -501,6 +502,11 @@ impl World {
         if leads && !self.servers[at].leads {
             self.history.figures.elections += 1;
             self.history.note("leads", &[at as u64, self.now]);
+            if self.plan.planted == Planted::WildClocks {
+                let local = self.local(at).0;
+                self.servers[at].rate = 0.2;
+                self.servers[at].leapt = local.saturating_sub((self.now as f64 * 0.2) as u64);
+            }
         }
         self.servers[at].leads = leads;
         if turn.changed {
@@ -568,413 +574,6 @@ impl World {
             }
         }
         self.history.breaches.extend(breaches);
-    }
-
-    // ---- clients ----
-
-    fn take(&mut self, at: usize, asked: Asked, local: Moment) {
-        let server = &mut self.servers[at];
-        let Some(replica) = &mut server.replica else { return };
-        server.next_id += 1;
-        let id = server.next_id;
-        match asked {
-            Asked::Read { client, .. } => match replica.confirm(ProposalId(id)) {
-                Ok(()) => {
-                    server.waiting.insert(id, Waiting::Read { client });
-                }
-                Err(_) => self.refused(client),
-            },
-            Asked::Write { client, command } => {
-                let Ok(data) = codec::encode(&command) else { return };
-                match replica.propose(ProposalId(id), data) {
-                    Ok(()) => {
-                        server.waiting.insert(id, Waiting::Write { client });
-                        if self.plan.planted == Planted::AcknowledgesEarly && self.dice.random_bool(0.2) {
-                            self.answer_write(client, Ok(Outcome::Done));
-                        }
-                    }
-                    Err(_) => self.refused(client),
-                }
-            }
-            Asked::Renew { client } => {
-                let Some(session) = self.clients[client].session.clone() else { return };
-                let renewed = replica.is_leader() && replica.renew(&session, local).is_some();
-                let counts = renewed && server.lease.holds(local);
-                let began = self.clients[client].pending.as_ref().map_or(0, |pending| pending.began);
-                if counts {
-                    self.clients[client].renewed = self.clients[client].renewed.max(began);
-                }
-                self.clients[client].pending = None;
-            }
-        }
-    }
-
-    fn answer_read(&mut self, at: usize, client: usize) {
-        let Some(pending) = self.clients[client].pending.take() else { return };
-        let state = &self.servers[at].published;
-        let entry = state.records().find_map(|record| match record {
-            state::snapshot::Record::Kv(entry) if *entry.key == *pending.key => Some(entry),
-            _ => None,
-        });
-        let value = entry.as_ref().and_then(|entry| value_of(&entry.value));
-        let index = entry.map_or(0, |entry| entry.modify_index.0);
-        self.history.figures.answered += 1;
-        self.history.note("read", &[client as u64, self.now, value.unwrap_or(0)]);
-        self.history.operation(&pending.key, pending.began, Some(self.now), Action::Read(value));
-        self.clients[client].known.insert(pending.key, (value, index));
-    }
-
-    fn answer_write(&mut self, client: usize, outcome: Result<Outcome, Error>) {
-        let done = match outcome {
-            Ok(Outcome::Decided(done)) => done,
-            Ok(Outcome::Failed(_)) => false,
-            Ok(_) => true,
-            Err(Error::Lost | Error::Fatal(_)) => {
-                self.lost(client);
-                return;
-            }
-            Err(_) => {
-                self.refused(client);
-                return;
-            }
-        };
-        let Some(pending) = self.clients[client].pending.take() else { return };
-        self.history.figures.answered += 1;
-        self.history.note("write", &[client as u64, self.now, u64::from(done)]);
-        if pending.is_unchecked {
-            if pending.key == "session" && done {
-                self.clients[client].renewed = pending.began;
-            }
-            return;
-        }
-        let action = match pending.action {
-            Action::Replace { expected, new, .. } => Action::Replace { expected, new, done },
-            other => other,
-        };
-        self.history.operation(&pending.key, pending.began, Some(self.now), action);
-    }
-
-    fn lost(&mut self, client: usize) {
-        let Some(pending) = self.clients[client].pending.take() else { return };
-        self.history.figures.lost += 1;
-        if !pending.is_unchecked {
-            self.history.operation(&pending.key, pending.began, None, pending.action);
-        } else if pending.key == "session" {
-            self.clients[client].session = None;
-        }
-    }
-
-    fn refused(&mut self, client: usize) {
-        self.history.figures.refused += 1;
-        if let Some(pending) = self.clients[client].pending.take()
-            && pending.key == "session"
-        {
-            self.clients[client].session = None;
-        }
-    }
-
-    fn run_client(&mut self, client: usize) {
-        if let Some(pending) = &self.clients[client].pending {
-            if pending.began + PATIENCE < self.now {
-                self.lost(client);
-            }
-            return;
-        }
-        if !self.dice.random_bool(0.02) {
-            return;
-        }
-        let leading: Vec<usize> = (0..self.servers.len()).filter(|at| self.servers[*at].leads).collect();
-        let server = if leading.is_empty() || self.dice.random_bool(0.15) {
-            self.dice.random_range(0..self.servers.len())
-        } else {
-            leading[self.dice.random_range(0..leading.len())]
-        };
-        self.clients[client].server = server;
-        let asked = if self.dice.random_bool(0.15) { self.with_session(client) } else { self.with_key(client) };
-        let Some((asked, pending)) = asked else { return };
-        self.clients[client].pending = Some(pending);
-        // One that is down refuses; one that sleeps takes it in when it wakes.
-        if self.servers[server].replica.is_some() {
-            self.servers[server].asked.push_back(asked);
-        } else {
-            self.refused(client);
-        }
-    }
-
-    fn with_key(&mut self, client: usize) -> Option<(Asked, Pending)> {
-        let mut key = format!("key-{}-{}", self.generation, self.dice.random_range(0..3));
-        if !self.history.has_room(&key) {
-            self.generation += 1;
-            key = format!("key-{}-{}", self.generation, self.dice.random_range(0..3));
-        }
-        self.next_value += 1;
-        let value = self.next_value;
-        let known = self.clients[client].known.get(&key).copied();
-        let kvs = |op, value: Option<u64>, index| {
-            let dir_ent = Entry {
-                key: key.as_str().into(),
-                value: Octets::copied(&value.unwrap_or(0).to_be_bytes()),
-                modify_index: Index(index),
-                ..Entry::default()
-            };
-            Command::Kvs(KvsRequest { op, dir_ent, ..KvsRequest::default() })
-        };
-        let (asked, action) = match (self.dice.random_range(0..10), known) {
-            (0..4, _) => (Asked::Read { client, consistent: false }, Action::Read(None)),
-            (4, _) => (Asked::Read { client, consistent: true }, Action::Read(None)),
-            (5, _) => (Asked::Write { client, command: kvs(Op::Delete, None, 0) }, Action::Write(None)),
-            (6..8, Some((expected, index))) => {
-                let action = Action::Replace { expected, new: Some(value), done: false };
-                (Asked::Write { client, command: kvs(Op::Cas, Some(value), index) }, action)
-            }
-            _ => (Asked::Write { client, command: kvs(Op::Set, Some(value), 0) }, Action::Write(Some(value))),
-        };
-        Some((asked, Pending { key, began: self.now, action, is_unchecked: false }))
-    }
-
-    /// Sessions that are renewed for some time and then left to expire, and locks taken with them.
-    fn with_session(&mut self, client: usize) -> Option<(Asked, Pending)> {
-        let now = self.now;
-        let state = &mut self.clients[client];
-        let pending =
-            |key: &str| Pending { key: key.to_owned(), began: now, action: Action::Write(None), is_unchecked: true };
-        let is_over = state.session.as_ref().is_none_or(|id| self.ended_sessions.contains(id));
-        if is_over {
-            self.next_value += 1;
-            let id = format!("session-{}", self.next_value);
-            let session = Session {
-                id: id.clone(),
-                node: "node".to_owned(),
-                ttl: "10s".to_owned(),
-                lock_delay: 1_000_000_000,
-                ..Session::default()
-            };
-            state.session = Some(id);
-            state.renewed = 0;
-            state.renews_until = now + self.dice.random_range(0..20) * SECOND;
-            let request = SessionRequest { op: "create".to_owned(), session, ..SessionRequest::default() };
-            let known = self.servers.iter().any(|server| server.published.node_by_name("node").is_some());
-            let command = if known {
-                Command::Session(request)
-            } else {
-                state.session = None;
-                let node =
-                    RegisterRequest { node: "node".to_owned(), address: "10.0.0.1".to_owned(), ..Default::default() };
-                return Some((Asked::Write { client, command: Command::Register(node) }, pending("node")));
-            };
-            return Some((Asked::Write { client, command }, pending("session")));
-        }
-        let id = state.session.clone()?;
-        if state.renewed == 0 {
-            return None;
-        }
-        if now < state.renews_until && now >= state.next_renewal {
-            state.next_renewal = now + self.dice.random_range(1..4) * SECOND;
-            return Some((Asked::Renew { client }, pending("renew")));
-        }
-        let dir_ent = Entry {
-            key: format!("lock-{}", self.dice.random_range(0..LOCKS)).as_str().into(),
-            session: id.as_str().into(),
-            ..Entry::default()
-        };
-        let op = if self.dice.random_bool(0.6) { Op::Lock } else { Op::Unlock };
-        let command = Command::Kvs(KvsRequest { op, dir_ent, ..KvsRequest::default() });
-        Some((Asked::Write { client, command }, pending("lock")))
-    }
-
-    // ---- faults ----
-
-    fn happens(&mut self, per_second: f64) -> bool {
-        self.dice.random_bool((per_second * self.plan.faults / 1000.0).min(1.0))
-    }
-
-    fn make_trouble(&mut self) {
-        let count = self.servers.len();
-        let now = self.now;
-        let victim = self.dice.random_range(0..count);
-        if self.happens(0.25) {
-            self.crash(victim);
-        }
-        if self.happens(0.2) {
-            let trouble = if self.dice.random_bool(0.5) { Trouble::DieBefore } else { Trouble::DieAfter };
-            self.servers[victim].disk.trouble(trouble);
-        }
-        if self.happens(0.05) {
-            // All at once: power is lost.
-            for at in 0..count {
-                self.crash(at);
-            }
-        }
-        if self.blocked.is_empty() && self.happens(0.25) {
-            self.part();
-        }
-        if !self.blocked.is_empty() && now >= self.heals_at {
-            self.blocked.clear();
-        }
-        if self.happens(0.2) {
-            self.history.figures.pauses += 1;
-            self.servers[victim].paused_until = now + self.dice.random_range(50..3000) * MILLISECOND;
-        }
-        if self.happens(0.05) {
-            self.history.figures.leaps += 1;
-            self.servers[victim].leapt += self.dice.random_range(1..5000) * MILLISECOND;
-        }
-        if self.happens(0.15) {
-            self.history.figures.slow_disks += 1;
-            self.servers[victim].append_ns = self.dice.random_range(1..800) * MILLISECOND;
-            self.servers[victim].slow_until = now + self.dice.random_range(100..4000) * MILLISECOND;
-        }
-        if self.happens(0.05) {
-            self.history.figures.full_disks += 1;
-            self.servers[victim].disk.trouble(Trouble::Full);
-            self.servers[victim].full_until = now + self.dice.random_range(100..4000) * MILLISECOND;
-        }
-        for server in &mut self.servers {
-            if server.append_ns > 0 && server.slow_until <= now {
-                server.append_ns = 0;
-            }
-            if server.full_until > 0 && server.full_until <= now {
-                server.full_until = 0;
-                server.disk.trouble(Trouble::None);
-            }
-        }
-        if self.happens(0.5) {
-            self.snapshot(victim);
-        }
-        if self.happens(0.15) {
-            self.hand_over();
-        }
-        if self.happens(0.4) {
-            self.change_configuration();
-        }
-    }
-
-    fn part(&mut self) {
-        self.history.figures.partitions += 1;
-        let count = self.servers.len();
-        self.heals_at = self.now + self.dice.random_range(100..5000) * MILLISECOND;
-        let side: Vec<bool> = (0..count).map(|_| self.dice.random_bool(0.5)).collect();
-        let one_way = self.dice.random_bool(0.3);
-        for from in 0..count {
-            for to in 0..count {
-                if side[from] != side[to] && (!one_way || side[from]) {
-                    self.blocked.insert((from, to));
-                }
-            }
-        }
-    }
-
-    fn snapshot(&mut self, at: usize) {
-        if !self.is_up(at) || self.servers[at].unpublished.is_some() {
-            return;
-        }
-        let trailing = self.dice.random_range(0..30);
-        let server = &mut self.servers[at];
-        let Some(replica) = &mut server.replica else { return };
-        if replica.is_restoring() || replica.snapshot_meta().index == 0 {
-            return;
-        }
-        let meta = replica.snapshot_meta();
-        server.disk.write_snapshot(meta, bytes_of(replica.state()));
-        self.history.figures.snapshots += 1;
-        if let Err(error) = replica.snapshot_taken(meta, trailing) {
-            self.history.breach(format!("server {at} cannot compact: {error}"));
-        }
-    }
-
-    fn leader(&self) -> Option<usize> {
-        (0..self.servers.len()).find(|at| self.servers[*at].leads && self.is_up(*at))
-    }
-
-    fn hand_over(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let heir = self.servers[self.dice.random_range(0..self.servers.len())].id.clone();
-        if let Some(replica) = &mut self.servers[leader].replica
-            && replica.hand_over(&heir).is_ok()
-        {
-            self.history.figures.hand_overs += 1;
-        }
-    }
-
-    /// Takes a server out, or back in, or gives it its vote.
-    fn change_configuration(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let id = self.servers[self.dice.random_range(0..self.servers.len())].id.clone();
-        let takes_out = self.dice.random_bool(0.3);
-        let server = &mut self.servers[leader];
-        let Some(replica) = &mut server.replica else { return };
-        let known = replica.configuration().peer(&id).cloned();
-        let change = match known {
-            Some(known) if known.voter && takes_out && replica.configuration().voters() > 2 => Change::Remove(id),
-            Some(known) if known.voter => return,
-            Some(_) => Change::Put(peer(&id, true)),
-            None => Change::Put(peer(&id, false)),
-        };
-        server.next_id += 1;
-        let number = server.next_id;
-        if replica.change(ProposalId(number), &change).is_ok() {
-            self.history.figures.changes += 1;
-            server.waiting.insert(number, Waiting::Nobody);
-        }
-    }
-
-    // ---- the end ----
-
-    /// No more faults: everybody comes back, one leads, all agree, and every key is read once more.
-    fn come_right(&mut self) {
-        if !self.history.breaches.is_empty() {
-            return;
-        }
-        self.quiet = true;
-        self.blocked.clear();
-        for server in &mut self.servers {
-            server.down_until = 0;
-            server.paused_until = 0;
-            server.append_ns = 0;
-            server.disk.trouble(Trouble::None);
-        }
-        let end = self.now + QUIET;
-        while self.now < end && self.history.breaches.is_empty() {
-            self.step();
-        }
-        if !self.history.breaches.is_empty() {
-            return;
-        }
-        for client in 0..self.clients.len() {
-            self.lost(client);
-        }
-        let Some(leader) = self.leader() else {
-            self.history.breach("nobody leads after the faults are over".to_owned());
-            return;
-        };
-        // Whoever is in the configuration has what the leader has.
-        let settled = self.now + 2 * SECOND;
-        self.clients_rest = true;
-        while self.now < settled {
-            self.step();
-        }
-        let Some(configuration) = self.servers[leader].replica.as_ref().map(|replica| replica.configuration().clone())
-        else {
-            return;
-        };
-        let behind: Vec<String> = self
-            .servers
-            .iter()
-            .filter(|server| configuration.peer(&server.id).is_some())
-            .filter(|server| server.published.applied() != self.servers[leader].published.applied())
-            .map(|server| format!("{} is at {:?}", server.id, server.published.applied()))
-            .collect();
-        if !behind.is_empty() {
-            let at = self.servers[leader].published.applied();
-            self.history.breach(format!("after the faults are over the leader is at {at:?}, but {behind:?}"));
-        }
-        let keys: Vec<String> = self.history.operations.keys().cloned().collect();
-        for key in keys {
-            let pending = Pending { key, began: self.now, action: Action::Read(None), is_unchecked: false };
-            self.clients[0].pending = Some(pending);
-            self.now += MILLISECOND;
-            self.answer_read(leader, 0);
-        }
     }
 }
 
