@@ -132,7 +132,7 @@ fn who_has_waited_is_answered_like_others() {
     let waiting = get(&format!("{key}?index={index}&wait=20ms"));
     let leader = ask(get("/v1/status/leader"), 1).remove(0);
     for _ in 0..3 {
-        assert_eq!(ask(waiting.clone(), 1), [plain.clone()]);
+        assert_eq!(ask(waiting.clone(), 1), std::slice::from_ref(&plain));
         // First lines are still found.
         let quoted = ask(get("/v1/agent/checks?filter=Status==\"strange\""), 1).remove(0);
         assert!(quoted.0.contains(&"HTTP/1.1 200 OK".to_owned()), "{quoted:?}");
