@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use gossip::serf::member::MemberStatus;
+use serde::{Deserialize, Serialize};
 use server::Peer;
 use state::autopilot::Config;
 
@@ -55,6 +56,73 @@ pub struct Report {
     pub healthy: bool,
     /// So many healthy voters may be lost.
     pub failure_tolerance: usize,
+}
+
+/// A report as it travels to agents that do not lead.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Told {
+    pub healthy: bool,
+    pub failure_tolerance: u64,
+    /// The servers of raft's configuration, in the order of their ids.
+    pub servers: Vec<ToldServer>,
+}
+
+/// One server of a report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ToldServer {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub name: String,
+    pub address: String,
+    pub version: String,
+    /// Gossip's word for its status; `none` when gossip does not know it.
+    pub serf_status: String,
+    pub leader: bool,
+    pub voter: bool,
+    pub read_replica: bool,
+    /// Nanoseconds since it was heard of; `None` when it never was.
+    pub last_contact: Option<i64>,
+    pub last_index: u64,
+    pub last_term: u64,
+    pub healthy: bool,
+    /// Nanoseconds since 1970.
+    pub stable_since: i64,
+    pub meta: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// The report without what raft does not know.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        let servers = self.servers.iter().filter_map(|server| {
+            let facts = &server.facts;
+            let since = server.stable_since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Some(ToldServer {
+                id: facts.id.clone(),
+                name: facts.name.clone(),
+                address: facts.address.clone(),
+                version: facts.version.clone(),
+                serf_status: facts.status.map_or("none", MemberStatus::name).to_owned(),
+                leader: facts.is_leader,
+                voter: facts.peer.as_ref()?.voter,
+                read_replica: facts.read_replica,
+                last_contact: if facts.is_leader { Some(0) } else { facts.last_contact.map(nanos) },
+                last_index: facts.last_index,
+                last_term: facts.last_term,
+                healthy: server.healthy,
+                stable_since: nanos(since),
+                meta: facts.meta.clone(),
+            })
+        });
+        Told {
+            healthy: self.healthy,
+            failure_tolerance: u64::try_from(self.failure_tolerance).unwrap_or(u64::MAX),
+            servers: servers.collect(),
+        }
+    }
 }
 
 /// What to do next.

@@ -25,6 +25,7 @@ type Answered = Result<Vec<u8>, String>;
 /// Methods that only a leader answers.
 const FOR_LEADERS: &[&str] = &[
     "Coordinate.Update",
+    "Curule.AutopilotReport",
     "Operator.RaftGetConfiguration",
     "Operator.RaftRemovePeerByAddress",
     "Operator.RaftRemovePeerByID",
@@ -116,6 +117,10 @@ impl Methods {
                 let updated = agent.cluster().update_coordinate(coordinate, &AllowAll).await;
                 updated.map_err(|error| error.to_string())?;
                 write(&Empty {})
+            }
+            "Curule.AutopilotReport" => {
+                let report = agent.own_report().await.ok_or(server::Error::NoLeader);
+                write(&report.map_err(|error| error.to_string())?.told())
             }
             "Internal.EventFire" => {
                 let EventFire { name, payload } = read(&args)?;

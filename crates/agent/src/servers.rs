@@ -15,7 +15,7 @@ use rand::Rng;
 use server::{Founding, Server};
 
 use crate::Agent;
-use crate::autopilot::{Autopilot, Facts, Report, Step};
+use crate::autopilot::{Autopilot, Facts, Report, Step, Told};
 
 /// How often the servers are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,6 +50,9 @@ impl Agent {
                 self.found(&server, expect, &mut told).await;
                 FOUNDING.mul_f64(rand::rng().random_range(0.5..1.5))
             } else if leads {
+                if leads_since.is_none() {
+                    self.announce_leadership().await;
+                }
                 let since = *leads_since.get_or_insert_with(Instant::now);
                 self.look_after(&server, &mut autopilot, &mut refused, since.elapsed() >= REUNION).await
             } else {
@@ -64,6 +67,14 @@ impl Agent {
                 () = self.shared.servers_changed.notified() => {}
                 () = self.stopped() => return,
             }
+        }
+    }
+
+    /// Tells the pool of the new leader (protocols.md B2). A hint: whoever does not hear it finds out by asking.
+    async fn announce_leadership(&self) {
+        let name = self.settings().node_name.clone().into_bytes();
+        if let Err(error) = self.gossip_event(consul::NEW_LEADER.to_owned(), name.into()).await {
+            tracing::debug!(target: "agent.server", %error, "nobody was told of the new leader");
         }
     }
 
@@ -243,8 +254,17 @@ impl Agent {
         }
     }
 
-    /// How the servers are, as the leader that this agent is sees it; `None` when it does not lead.
-    pub async fn autopilot_report(&self) -> Option<std::sync::Arc<Report>> {
+    /// How the servers are, as the leader sees it.
+    pub async fn autopilot_report(&self) -> Result<Told, server::Error> {
+        if let Some(report) = self.own_report().await {
+            return Ok(report.told());
+        }
+        let asked = self.cluster().call_leader("Curule.AutopilotReport", &wire::rpc::Empty {}).await;
+        asked.unwrap_or(Err(server::Error::NoLeader))
+    }
+
+    /// The same, where this agent leads.
+    pub(crate) async fn own_report(&self) -> Option<std::sync::Arc<Report>> {
         let begin = Instant::now();
         loop {
             let report = self.shared.report.load_full();

@@ -13,6 +13,9 @@ use crate::Agent;
 /// A name that is not found so soon is not found.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
+/// Pauses between attempts to join differ from the configured one by up to this part of it.
+const JITTER: f64 = 0.2;
+
 impl Pool {
     /// Says how many were reached; fails if none was.
     pub(super) async fn join(&self, addresses: &[String]) -> Result<usize, String> {
@@ -53,6 +56,7 @@ impl Pool {
     pub(super) async fn keep_joining(self, settings: JoinSettings, agent: Agent) {
         let cluster = name_of(self.kind());
         tracing::info!(target: "agent", cluster, "Joining cluster...");
+        let mut told = None;
         for attempt in 1_u64.. {
             let error = match self.join(&settings.addresses).await {
                 Ok(reached) => {
@@ -71,10 +75,16 @@ impl Pool {
                 agent.shared.exhausted.notify_one();
                 return;
             }
-            let retry = wire::duration::GoDuration::from(settings.interval);
-            tracing::warn!(target: "agent", cluster, retry_interval = %retry, error, "Join cluster failed, will retry");
+            // The same reason is told once; a new one, or none any more, is news.
+            if told.as_ref() != Some(&error) {
+                let retry = wire::duration::GoDuration::from(settings.interval);
+                tracing::warn!(target: "agent", cluster, retry_interval = %retry, error, "Join cluster failed, will retry");
+                told = Some(error);
+            }
+            // Agents that were started together do not come back together.
+            let pause = settings.interval.mul_f64(rand::random_range(1.0 - JITTER..1.0 + JITTER));
             tokio::select! {
-                () = tokio::time::sleep(settings.interval) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.stop_token().cancelled() => return,
             }
         }

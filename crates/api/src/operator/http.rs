@@ -3,11 +3,9 @@
 mod keyring;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::SystemTime;
 
 use acl::{Access, Need, Resource};
-use agent::autopilot::{Facts, Report};
+use agent::autopilot::ToldServer;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use state::autopilot::{AutopilotGet, AutopilotSetConfigRequest, Config};
@@ -237,7 +235,7 @@ struct ServerHealth {
     id: String,
     name: String,
     address: String,
-    serf_status: &'static str,
+    serf_status: String,
     version: String,
     leader: bool,
     last_contact: String,
@@ -252,56 +250,37 @@ struct ServerHealth {
 #[serde(rename_all = "PascalCase")]
 struct OperatorHealth {
     healthy: bool,
-    failure_tolerance: usize,
+    failure_tolerance: u64,
     servers: Vec<ServerHealth>,
 }
 
 /// How long ago a server was heard of: `""` when it never was.
-fn last_contact(facts: &Facts) -> String {
-    if facts.is_leader {
-        return "0s".to_owned();
-    }
-    facts.last_contact.map(|ago| GoDuration::from(ago).to_string()).unwrap_or_default()
+fn last_contact(server: &ToldServer) -> String {
+    server.last_contact.map(|ago| GoDuration(ago).to_string()).unwrap_or_default()
 }
 
-fn serf_status(facts: &Facts) -> &'static str {
-    match facts.status {
-        Some(status) => status.name(),
-        None => "none",
-    }
-}
-
-async fn report(api: &Api) -> Result<Arc<Report>, Failure> {
-    Ok(api.agent.autopilot_report().await.ok_or(server::Error::NoLeader)?)
-}
-
-fn since_epoch(at: SystemTime) -> GoTime {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    GoTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+fn since_epoch(nanos: i64) -> GoTime {
+    GoTime::from_unix(nanos / 1_000_000_000, u32::try_from(nanos % 1_000_000_000).unwrap_or(0))
 }
 
 async fn autopilot_health(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let report = report(api).await?;
-    let servers = report.servers.iter().filter_map(|server| {
-        let facts = &server.facts;
-        let peer = facts.peer.as_ref()?;
-        Some(ServerHealth {
-            id: facts.id.clone(),
-            name: facts.name.clone(),
-            address: facts.address.clone(),
-            serf_status: serf_status(facts),
-            version: facts.version.clone(),
-            leader: facts.is_leader,
-            last_contact: last_contact(facts),
-            last_term: facts.last_term,
-            last_index: facts.last_index,
-            healthy: server.healthy,
-            voter: peer.voter,
-            // Compat: whole seconds here, all of them in the state.
-            stable_since: GoTime::from_unix(since_epoch(server.stable_since).unix_seconds(), 0).to_string(),
-        })
+    let report = api.agent.autopilot_report().await?;
+    let servers = report.servers.iter().map(|server| ServerHealth {
+        id: server.id.clone(),
+        name: server.name.clone(),
+        address: server.address.clone(),
+        serf_status: server.serf_status.clone(),
+        version: server.version.clone(),
+        leader: server.leader,
+        last_contact: last_contact(server),
+        last_term: server.last_term,
+        last_index: server.last_index,
+        healthy: server.healthy,
+        voter: server.voter,
+        // Compat: whole seconds here, all of them in the state.
+        stable_since: GoTime::from_unix(since_epoch(server.stable_since).unix_seconds(), 0).to_string(),
     });
     let (healthy, failure_tolerance) = (report.healthy, report.failure_tolerance);
     let reply = Reply::json(&OperatorHealth { healthy, failure_tolerance, servers: servers.collect() });
@@ -315,7 +294,7 @@ struct StateServer {
     id: String,
     name: String,
     address: String,
-    node_status: &'static str,
+    node_status: String,
     version: String,
     last_contact: String,
     last_term: u64,
@@ -332,8 +311,8 @@ struct StateServer {
 #[serde(rename_all = "PascalCase")]
 struct AutopilotState {
     healthy: bool,
-    failure_tolerance: usize,
-    optimistic_failure_tolerance: usize,
+    failure_tolerance: u64,
+    optimistic_failure_tolerance: u64,
     servers: BTreeMap<String, StateServer>,
     leader: String,
     voters: Vec<String>,
@@ -342,37 +321,35 @@ struct AutopilotState {
 async fn autopilot_state(api: &Api, req: &mut Request, _asker: &Asker) -> Result<Reply, Failure> {
     read_options(api, req)?;
     datacenter(api, req)?;
-    let report = report(api).await?;
-    let leader = report.servers.iter().find(|server| server.facts.is_leader);
-    let in_raft = || report.servers.iter().filter_map(|server| Some((server, server.facts.peer.as_ref()?)));
-    let voters = in_raft().filter(|(_, peer)| peer.voter).map(|(server, _)| server.facts.id.clone()).collect();
-    let servers = in_raft().map(|(server, peer)| {
-        let facts = &server.facts;
-        let kind = if peer.voter { "voter" } else { "non-voter" };
+    let report = api.agent.autopilot_report().await?;
+    let leader = report.servers.iter().find(|server| server.leader);
+    let voters = report.servers.iter().filter(|server| server.voter).map(|server| server.id.clone()).collect();
+    let servers = report.servers.iter().map(|server| {
+        let kind = if server.voter { "voter" } else { "non-voter" };
         let shown = StateServer {
-            id: facts.id.clone(),
-            name: facts.name.clone(),
-            address: facts.address.clone(),
-            node_status: serf_status(facts),
-            version: facts.version.clone(),
-            last_contact: last_contact(facts),
-            last_term: facts.last_term,
-            last_index: facts.last_index,
+            id: server.id.clone(),
+            name: server.name.clone(),
+            address: server.address.clone(),
+            node_status: server.serf_status.clone(),
+            version: server.version.clone(),
+            last_contact: last_contact(server),
+            last_term: server.last_term,
+            last_index: server.last_index,
             healthy: server.healthy,
             stable_since: since_epoch(server.stable_since).to_string(),
-            read_replica: facts.read_replica,
-            status: if facts.is_leader { "leader" } else { kind },
-            meta: facts.meta.clone(),
+            read_replica: server.read_replica,
+            status: if server.leader { "leader" } else { kind },
+            meta: server.meta.clone(),
             node_type: kind,
         };
-        (facts.id.clone(), shown)
+        (server.id.clone(), shown)
     });
     Ok(Reply::json(&AutopilotState {
         healthy: report.healthy,
         failure_tolerance: report.failure_tolerance,
         optimistic_failure_tolerance: report.failure_tolerance,
         servers: servers.collect(),
-        leader: leader.map(|server| server.facts.id.clone()).unwrap_or_default(),
+        leader: leader.map(|server| server.id.clone()).unwrap_or_default(),
         voters,
     }))
 }

@@ -238,6 +238,7 @@ fn every_agent_answers_whoever_leads() {
             agent.put(format!("/v1/kv/{key}"), "w").expect(200, "true");
             assert_eq!(waiting.join().expect("it was answered"), "w");
             agent.get("/v1/operator/raft/configuration").send().contains("Leader");
+            agent.get("/v1/operator/autopilot/state").send().status(200).contains("FailureTolerance");
             agent.get("/v1/snapshot").status(200);
             assert!(agent.get("/v1/catalog/nodes").json().as_array().is_some_and(|nodes| nodes.len() >= 3));
         }
