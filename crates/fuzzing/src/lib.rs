@@ -11,6 +11,7 @@ mod calls;
 mod commands;
 mod configuration;
 mod membership;
+mod messages;
 mod names;
 mod texts;
 mod world;
@@ -26,7 +27,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "config_files", run: config_files },
     Target { name: "dns_packets", run: dns_packets },
     Target { name: "filters", run: filters },
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "json_bodies", run: json_bodies },
     Target { name: "log_entries", run: log_entries },
     Target { name: "msgpack_values", run: msgpack_values },
+    Target { name: "raft_messages", run: raft_messages },
     Target { name: "rpc_connections", run: rpc_connections },
     Target { name: "snapshot_archives", run: snapshot_archives },
 ];
@@ -51,5 +53,6 @@ pub use configuration::{config_files, hcl_texts};
 pub use membership::{
     gossip_keyrings, gossip_machines, gossip_packets, gossip_seeds, gossip_snapshots, gossip_streams,
 };
+pub use messages::{message_seeds, raft_messages};
 pub use names::dns_packets;
 pub use texts::{filters, go_texts};

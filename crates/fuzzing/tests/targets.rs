@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fuzzing::{TARGETS, Target, call_seeds, command_seeds, gossip_seeds};
+use fuzzing::{TARGETS, Target, call_seeds, command_seeds, gossip_seeds, message_seeds};
 
 /// So many mutations, or so long, whichever ends first.
 const MUTATIONS: u32 = 20_000;
@@ -156,7 +156,9 @@ fn every_target_is_a_target_of_cargo_fuzz() {
 
 #[test]
 fn seeds_that_are_made_from_values_are_there() {
-    for (target, name, bytes) in command_seeds().into_iter().chain(gossip_seeds()).chain(call_seeds()) {
+    for (target, name, bytes) in
+        command_seeds().into_iter().chain(gossip_seeds()).chain(call_seeds()).chain(message_seeds())
+    {
         let path = root().join("seeds").join(target).join(name);
         if std::env::var_os("WRITE_SEEDS").is_some() {
             fs::create_dir_all(path.parent().expect("it has a directory")).expect("it can be made");
@@ -177,5 +179,6 @@ macro_rules! targets {
 
 targets! {
     config_files dns_packets filters go_texts gossip_keyrings gossip_machines gossip_packets gossip_snapshots
-    gossip_streams hcl_texts json_bodies log_entries msgpack_values rpc_connections snapshot_archives
+    gossip_streams hcl_texts json_bodies log_entries msgpack_values raft_messages rpc_connections
+    snapshot_archives
 }

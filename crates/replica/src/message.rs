@@ -15,6 +15,8 @@ const VERSION: u8 = 1;
 pub const BYTES_MAX: usize = 64 << 20;
 /// Contexts are campaign words and numbers of reads.
 const CONTEXT_MAX: usize = 64;
+/// No cluster lives to count higher, and the library counts on from what it is told.
+const COUNT_MAX: u64 = 1 << 62;
 const ENTRIES_MAX: usize = 1 << 20;
 
 /// A message, with the configuration that belongs to its snapshot or that a new server cannot know yet.
@@ -238,6 +240,12 @@ fn is_sound(parcel: &Parcel) -> bool {
     };
     let in_order = message.entries.windows(2).all(|pair| pair[0].term <= pair[1].term);
     let brings_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+    // The library takes an entry that is not there for one of term zero.
+    let is_append = message.get_msg_type() == MessageType::MsgAppend;
+    let follows_something = !is_append || (message.index == 0) == (message.log_term == 0);
+    let numbers =
+        [message.term, message.log_term, message.index, message.commit, message.commit_term, message.reject_hint];
+    let counts = numbers.into_iter().all(|number| number <= COUNT_MAX);
     let has_index = message.get_snapshot().get_metadata().index > 0;
     *cluster != 0
         && message.term > 0
@@ -245,6 +253,10 @@ fn is_sound(parcel: &Parcel) -> bool {
         && message.from != 0
         && message.to != message.from
         && in_order
+        && follows_something
+        && counts
+        // All votes are equal here.
+        && message.priority == 0
         && message.entries.iter().enumerate().all(|(at, entry)| follows(at, entry))
         && (!brings_snapshot || (has_index && configuration.is_some()))
 }
