@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::load::{Connection, rate, request};
 use crate::subject::{Bare, Subject};
-use crate::{disk, dns, pool};
+use crate::{cluster, disk, dns, pool};
 
 /// How long each rate is measured.
 const SPAN: Duration = Duration::from_secs(3);
@@ -53,6 +53,13 @@ pub async fn run(words: &[String]) -> Result<()> {
     }
     if wanted("gossip") {
         rows.extend(tokio::task::block_in_place(gossip)?);
+    }
+    // Takes three servers of each kind and half a minute: by name only.
+    if words.iter().any(|word| word == "cluster") {
+        println!("| figure | ours | beside |\n|---|---|---|");
+        for (name, ours, beside) in cluster::run().await? {
+            println!("| {name} | {ours} | {beside} |");
+        }
     }
     println!("| figure | ours | limit | ratio | goal |\n|---|---|---|---|---|");
     for row in rows {

@@ -65,6 +65,12 @@ impl Connection {
         Ok(())
     }
 
+    /// The body of the last answer.
+    pub fn body(&self) -> String {
+        let begin = find(&self.buffer, b"\r\n\r\n").map_or(0, |end| end + 4);
+        String::from_utf8_lossy(&self.buffer[begin..]).into_owned()
+    }
+
     pub async fn ask(&mut self, request: &[u8]) -> Result<(u16, u64, usize)> {
         self.send(request).await?;
         self.receive().await

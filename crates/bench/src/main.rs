@@ -5,6 +5,7 @@
 //! printed, and a person reads it.
 
 mod bare;
+mod cluster;
 mod disk;
 mod dns;
 mod figures;

@@ -39,7 +39,7 @@ impl Drop for Bare {
     }
 }
 
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("CURULE_BIN") {
         return Ok(path.into());
     }
