@@ -4,6 +4,7 @@
 //! is random comes from a seed that a failure shows. Waiting is for a condition, with a bound.
 
 mod cluster;
+mod cluster_net;
 mod configuration;
 mod damage;
 mod full_disk;
