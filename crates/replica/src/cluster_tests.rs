@@ -318,3 +318,20 @@ fn an_archive_is_restored_by_all_servers_at_the_same_entry() {
     pool.pass(1000);
     assert!(pool.agree());
 }
+
+#[test]
+fn a_leader_that_is_taken_out_ceases_to_lead() {
+    let mut pool = Pool::new(&["a", "b", "c"]);
+    pool.pass(3000);
+    let old = pool.leaders();
+    let id = pool.leader().leader().unwrap().id.clone();
+    pool.leader().change(ProposalId(1), &Change::Remove(id)).unwrap();
+    for at in 0..20 {
+        // Whatever is under way meanwhile.
+        let _ = pool.replicas.get_mut(&old[0]).unwrap().propose(ProposalId(10 + at), set("k"));
+        pool.pass(5);
+    }
+    pool.pass(3000);
+    assert!(!pool.leaders().contains(&old[0]));
+    assert_eq!(pool.leader().configuration().voters(), 2);
+}

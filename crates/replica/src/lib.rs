@@ -34,7 +34,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
+use raft::eraftpb::{ConfChange, Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{Config, RawNode, StateRole};
 use state::{Applied, Command, Index, Limits, Outcome, State, Touched};
 
@@ -194,6 +194,8 @@ pub struct Replica {
     leads: bool,
     known_leader: u64,
     ticks: u64,
+    /// A change of this leader itself, to be made when raft can bear it.
+    own_change: Option<ConfChange>,
     /// How far the state's index runs ahead of raft's, since an archive with a higher one was restored.
     ahead: u64,
     restoring: restore::Restoring,
@@ -258,6 +260,7 @@ impl Replica {
             leads: false,
             known_leader: 0,
             ticks: 0,
+            own_change: None,
             ahead: 0,
             restoring: restore::Restoring::default(),
             answered: BTreeMap::new(),
@@ -574,7 +577,20 @@ impl Replica {
             let committed = light.take_committed_entries();
             self.apply(committed, now, turn)?;
             self.node.advance_apply();
+            self.make_own_change()?;
         }
+    }
+
+    /// A change of this leader's own place among the servers; who has none any more leads no more.
+    fn make_own_change(&mut self) -> Result<(), Error> {
+        let Some(change) = self.own_change.take() else { return Ok(()) };
+        let made: Result<_, raft::Error> = self.node.apply_conf_change(&change);
+        if !self.configuration().votes(self.me) && self.node.raft.state == StateRole::Leader {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+            self.settle();
+        }
+        made.map(|_| ()).map_err(|error| self.fence(format!("a change of the configuration cannot be made: {error}")))
     }
 
     /// Raft counts entries as handed out that are not stored. Everybody whose entry it was is told; when only
@@ -698,6 +714,12 @@ impl Replica {
         let mut configuration = view.configuration.clone();
         configuration.apply(entry.index, &change);
         self.take_configuration(configuration)?;
+        if change.id() == self.settings.id && self.node.raft.state == StateRole::Leader {
+            // Raft cannot do without a leader of its own while it hands this batch out.
+            self.own_change = Some(raft_change);
+            turn.changed_hands = true;
+            return Ok(());
+        }
         let made: Result<_, raft::Error> = self.node.apply_conf_change(&raft_change);
         turn.changed_hands = true;
         made.map(|_| ()).map_err(|error| self.fence(format!("log entry {} cannot be applied: {error}", entry.index)))
